@@ -56,6 +56,7 @@ fn relay_one(stream: &[u8], upstream: &mut Vec<u8>) -> Result<Option<usize>, Ref
         upstream: "upstream",
         keep_alive: true,
         trace: None,
+        identity: None,
     };
     write_request(&request, &rules, &origin, upstream)?;
     if request.is_upgrade() {
@@ -201,7 +202,8 @@ fn answered(stream: &[u8], method: &str) -> Result<(String, bool), ResponseError
     };
     let mut slots = EMPTY_SLOTS;
     let response = ResponseHead::parse(&stream[..end], &mut slots)?;
-    let rules = ResponseRules { method, minor_version: 1, keep_alive: true, cookie: None };
+    let (cookie, protocol) = (None, None);
+    let rules = ResponseRules { method, minor_version: 1, keep_alive: true, cookie, protocol };
     let mut client = Vec::new();
     write_response(&response, &rules, &mut client);
     let mut body = BodyPass::new(response.framing(method), 1, u64::MAX).unwrap();

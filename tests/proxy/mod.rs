@@ -7,6 +7,7 @@ mod heads;
 mod health;
 mod held;
 mod http;
+mod identity;
 mod keepalive;
 mod lost;
 mod names;

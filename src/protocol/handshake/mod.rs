@@ -19,6 +19,7 @@ pub(super) mod refusal;
 pub(super) mod request;
 pub(super) mod response;
 pub(super) mod target;
+pub(super) mod token_offer;
 pub(super) mod upgrade;
 
 pub use accept::{ACCEPT_HEADER_BYTES_MAX, ACCEPT_PROTOCOL_BYTES_MAX, Accept};
@@ -31,4 +32,5 @@ pub use key::accept_key;
 pub use refusal::Refusal;
 pub use request::Request;
 pub use response::{Body, ConnectionOption, Response};
+pub use token_offer::{TOKEN_PREFIX, TOKEN_PROTOCOL};
 pub use upgrade::Upgrade;

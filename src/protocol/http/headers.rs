@@ -6,12 +6,15 @@
 
 mod changes;
 mod hop;
+mod identity;
+mod redacted;
 mod request;
 mod response;
 
 pub use changes::HeaderChanges;
+pub use identity::IdentityHeaders;
 pub use request::{
     ForwardedMode, HostName, HostRule, RequestOrigin, RequestRules, binds_connection,
-    check_request, write_request,
+    check_request, offers_used_token, write_request,
 };
 pub use response::{ResponseRules, write_response};

@@ -36,8 +36,9 @@ pub use forwarded::{
 };
 #[cfg(feature = "proxy")]
 pub use headers::{
-    ForwardedMode, HeaderChanges, HostName, HostRule, RequestOrigin, RequestRules, ResponseRules,
-    binds_connection, check_request, write_request, write_response,
+    ForwardedMode, HeaderChanges, HostName, HostRule, IdentityHeaders, RequestOrigin, RequestRules,
+    ResponseRules, binds_connection, check_request, offers_used_token, write_request,
+    write_response,
 };
 #[cfg(feature = "proxy")]
 pub(crate) use path::lenient_path;

@@ -7,7 +7,9 @@
 
 use std::net::SocketAddr;
 
-use crate::protocol::handshake::{Accept, Refusal, Response, Upgrade};
+use crate::protocol::handshake::{
+    Accept, Refusal, Response, TOKEN_PREFIX, TOKEN_PROTOCOL, Upgrade,
+};
 use crate::protocol::{CloseCode, CloseFrame};
 use crate::reactor::api::close_reason::CloseReason;
 use crate::reactor::api::id::{ConnId, RouteId};
@@ -15,13 +17,6 @@ use crate::reactor::api::settings::RefuseBy;
 use crate::reactor::conn::handshake::Deferred;
 use crate::reactor::conn::phase::{Input, Phase, Registration};
 use crate::reactor::core::Core;
-
-/// The subprotocol that a client offers if it also offers one that carries a token. A client that
-/// offers subprotocols must get one of them, or browsers fail the connection.
-pub(crate) const TOKEN_PROTOCOL: &str = "weir.token";
-
-/// The prefix of a subprotocol that carries a token.
-const TOKEN_PREFIX: &str = "weir.token.";
 
 impl Core {
     /// Remembers a valid upgrade that is about to be refused, if its route refuses by a Close.

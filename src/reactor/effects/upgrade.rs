@@ -8,7 +8,8 @@
 use std::num::NonZeroU8;
 
 use crate::protocol::handshake::{
-    self, Accept, ConnectionOption, EMPTY_SLOTS, FieldError, HeadScan, Refusal, Response, Upgrade,
+    self, Accept, ConnectionOption, EMPTY_SLOTS, FieldError, HeadScan, Refusal, Response,
+    TOKEN_PROTOCOL, Upgrade,
 };
 use crate::reactor::Reactor;
 use crate::reactor::api::budget::HEAD_WORK;
@@ -23,7 +24,7 @@ use crate::reactor::conn::handshake::Deferred;
 use crate::reactor::conn::phase::{Input, Phase, Registration};
 use crate::reactor::core::{Core, Decided};
 use crate::reactor::effects::gate::Handled;
-use crate::reactor::effects::refuse_close::{TOKEN_PROTOCOL, close_text};
+use crate::reactor::effects::refuse_close::close_text;
 use crate::reactor::parts::deflate::negotiate;
 use crate::reactor::parts::destination::Destination;
 use crate::reactor::parts::origin;

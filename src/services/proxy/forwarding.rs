@@ -53,6 +53,7 @@ impl Proxy {
             minor_version,
             keep_alive: cx.keeps_alive(client),
             cookie: reading.set_cookie.as_deref(),
+            protocol: None,
         };
         let mut bytes = Vec::new();
         let keeps_client = write_response(head, &rules, &mut bytes);

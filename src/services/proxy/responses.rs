@@ -4,10 +4,10 @@
 use super::exchange::{Action, Event};
 use super::failure::Failure;
 use super::service::{Link, Pending, Proxy};
-use crate::protocol::handshake::{EMPTY_SLOTS, Request};
+use crate::protocol::handshake::{EMPTY_SLOTS, Request, TOKEN_PROTOCOL};
 use crate::protocol::http::{
-    ResponseHead, ResponseRules, binds_connection, check_switch, cookie, sticky_cookie,
-    write_response,
+    ResponseHead, ResponseRules, binds_connection, check_switch, cookie, offers_used_token,
+    sticky_cookie, write_response,
 };
 use crate::protocol::passage::Extensions;
 use crate::reactor::{ConnId, Context, TunnelSettings, UpstreamDecision};
@@ -27,6 +27,8 @@ pub(super) struct Reading {
     pub(super) minor_version: u8,
     /// Whether the request belongs to its connection: no other client may use that.
     pub(super) binds_connection: bool,
+    /// The subprotocol of a 101 whose upstream selects none.
+    protocol: Option<&'static str>,
 }
 
 impl Proxy {
@@ -85,7 +87,9 @@ impl Proxy {
             .pings(settings.tunnel_pings)
             .client_lost(settings.client_lost);
         let cookie = reading.set_cookie.as_deref();
-        let rules = ResponseRules { method: "GET", minor_version: 1, keep_alive: true, cookie };
+        let protocol = reading.protocol;
+        let rules =
+            ResponseRules { method: "GET", minor_version: 1, keep_alive: true, cookie, protocol };
         let mut bytes = Vec::new();
         write_response(head, &rules, &mut bytes);
         let route = pending.route;
@@ -126,7 +130,8 @@ fn interim(head: &ResponseHead<'_>, reading: &Reading) -> Vec<u8> {
     let mut bytes = Vec::new();
     if reading.minor_version > 0 {
         let (method, minor_version) = (reading.method, reading.minor_version);
-        let rules = ResponseRules { method, minor_version, keep_alive: true, cookie: None };
+        let (cookie, protocol) = (None, None);
+        let rules = ResponseRules { method, minor_version, keep_alive: true, cookie, protocol };
         write_response(head, &rules, &mut bytes);
     }
     bytes
@@ -146,6 +151,7 @@ fn read(
         method: "GET",
         minor_version: 0,
         binds_connection: true,
+        protocol: None,
     };
     let mut slots = EMPTY_SLOTS;
     let Ok(request) = pending.parse(&pending.head, &mut slots) else {
@@ -156,6 +162,7 @@ fn read(
     }
     reading.minor_version = request.minor_version();
     reading.binds_connection = binds_connection(&request);
+    reading.protocol = offers_used_token(&request).then_some(TOKEN_PROTOCOL);
     reading.set_cookie = set_cookie(pools, pending, upstream, &request);
     reading.event = match head.status() {
         101 => match agreed_extensions(pending, &request, head) {

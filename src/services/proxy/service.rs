@@ -19,11 +19,14 @@ use super::idle::IdleConnections;
 use super::mail::ProxyMail;
 use super::routes::{ProxyRoutes, Route};
 use crate::protocol::handshake::{Refusal, Request, Slots};
-use crate::protocol::http::{ResponseHead, TraceParent, check_request, is_forwarding_header};
+use crate::protocol::http::{
+    IdentityHeaders, ResponseHead, TraceParent, check_request, is_forwarding_header,
+};
 use crate::protocol::{CloseCode, Message};
 use crate::reactor::{
-    CloseReason, ConnId, ConnMap, Context, Decision, ExchangeEnd, HeadDecision, MailReceiver, More,
-    PipeEnd, RequestHead, RouteId, Service, Time, TlsError, UpgradeRequest, UpstreamDecision,
+    CloseReason, ConnId, ConnMap, Context, Decision, ExchangeEnd, HeadDecision, Identity,
+    MailReceiver, More, PipeEnd, RequestHead, RouteId, Service, Time, TlsError, UpgradeRequest,
+    UpstreamDecision,
 };
 use crate::upstream::pools::{EndsWhy, LoadedPool, Try, UpstreamId, UpstreamPools};
 use crate::upstream::{PoolSettings, PoolsCounts};
@@ -64,6 +67,8 @@ pub(super) struct Pending {
     /// it.
     pub(super) head: Box<[u8]>,
     pub(super) origin: Origin,
+    /// The headers about the client's identity.
+    pub(super) identity: Option<Box<IdentityHeaders>>,
     /// The upstreams that were tried.
     pub(super) tried: Vec<UpstreamId>,
     /// The connection of the present try.
@@ -194,10 +199,12 @@ impl Proxy {
             route,
             head: arrived.head.into(),
             origin: arrived.origin,
+            identity: arrived.identity.map(|identity| headers_of(identity, cx.now())),
             tried: Vec::new(),
             upstream: None,
         };
-        let fits = cx.hold(client, pending.head.len());
+        let identity_bytes = pending.identity.as_ref().map_or(0, |headers| headers.held_bytes());
+        let fits = cx.hold(client, pending.head.len() + identity_bytes);
         match self.pending.insert(cx, client, pending) {
             true if fits => self.start(cx, client),
             true => self.answer(cx, client, Failure::Overloaded),
@@ -213,6 +220,13 @@ struct Arrived<'a> {
     head: &'a [u8],
     route: RouteId,
     origin: Origin,
+    identity: Option<&'a Identity>,
+}
+
+/// The headers about an identity.
+fn headers_of(identity: &Identity, now: Time) -> Box<IdentityHeaders> {
+    let left = identity.expires.map(|expires| expires.since(now).as_secs());
+    Box::new(IdentityHeaders::new(identity.subject(), left, identity.metadata.iter()))
 }
 
 /// What the request without upgrade is, as far as retries depend on it.
@@ -260,9 +274,9 @@ impl Service for Proxy {
         client: ConnId,
         request: &UpgradeRequest<'_>,
     ) -> Decision {
-        let UpgradeRequest { http, head, route, peer, via, is_secure, .. } = *request;
+        let UpgradeRequest { http, head, route, peer, via, is_secure, identity, .. } = *request;
         let origin = Origin { trace: cx.trace(client), ..Origin::new(peer, via, is_secure) };
-        let arrived = Arrived { http, head, route, origin };
+        let arrived = Arrived { http, head, route, origin, identity };
         match self.start_request(cx, client, Kind::Upgrade, &arrived) {
             Ok(()) => Decision::Defer,
             Err(refusal) => Decision::Refuse(refusal),
@@ -279,9 +293,9 @@ impl Service for Proxy {
         client: ConnId,
         request: &RequestHead<'_>,
     ) -> HeadDecision {
-        let RequestHead { http, head, route, peer, via, is_secure, .. } = *request;
+        let RequestHead { http, head, route, peer, via, is_secure, identity, .. } = *request;
         let origin = Origin { trace: cx.trace(client), ..Origin::new(peer, via, is_secure) };
-        let arrived = Arrived { http, head, route, origin };
+        let arrived = Arrived { http, head, route, origin, identity };
         match self.start_request(cx, client, kind(http), &arrived) {
             Ok(()) => HeadDecision::Defer,
             Err(refusal) => HeadDecision::Refuse(refusal),

@@ -395,6 +395,7 @@ fn upstream_head(
         upstream: target.authority,
         keep_alive: settings.idle_max() > 0 && !binds_connection(request),
         trace: pending.origin.trace,
+        identity: pending.identity.as_deref(),
     };
     let mut head = Vec::new();
     let written = write_request(request, &pending.route.rules, &from, &mut head);

@@ -81,6 +81,7 @@ impl Forwarding {
             upstream: "upstream",
             keep_alive: true,
             trace: None,
+            identity: None,
         };
         let mut head = Vec::new();
         write_request(request, &RequestRules::default(), &origin, &mut head)?;
@@ -167,7 +168,8 @@ impl Service for Forwarding {
             cx.respond(client, Response::text(502, "a 101"));
             return UpstreamDecision::Drop;
         }
-        let rules = ResponseRules { method, minor_version, keep_alive, cookie: None };
+        let (cookie, protocol) = (None, None);
+        let rules = ResponseRules { method, minor_version, keep_alive, cookie, protocol };
         if head.is_interim() {
             if minor_version == 1 {
                 write_response(head, &rules, &mut written);

@@ -170,6 +170,7 @@ fn relay_one(
         upstream: "upstream",
         keep_alive: true,
         trace: None,
+        identity: None,
     };
     let framing = request.body_framing()?;
     let mut body = BodyPass::new(framing, 1, BODY_BYTES_MAX as u64)?;

@@ -13,8 +13,10 @@ use super::super::response::{names_connection_scheme, names_essential};
 use super::super::trace_parent::{self, TraceParent};
 use super::changes::HeaderChanges;
 use super::hop::{append_received, has_prefix, is_hop_by_hop, is_nominated, nominates_too_many};
+use super::identity::IdentityHeaders;
+use super::redacted::{has_used_offer, query_without_redacted, without_redacted};
 use crate::protocol::handshake::field::{is_host, is_plain};
-use crate::protocol::handshake::{FieldError, Refusal, Request};
+use crate::protocol::handshake::{FieldError, Refusal, Request, TOKEN_PROTOCOL};
 
 /// The prefix of headers that only weir itself may send to upstreams.
 const OWN_PREFIX: &str = "X-Weir-";
@@ -89,6 +91,8 @@ pub struct RequestOrigin<'a> {
     pub keep_alive: bool,
     /// The `traceparent` that the upstream gets; `None`: as received.
     pub trace: Option<TraceParent>,
+    /// The headers about the client's identity.
+    pub identity: Option<&'a IdentityHeaders>,
 }
 
 /// Checks what a request must fulfil to be forwarded, beyond its syntax.
@@ -152,12 +156,21 @@ pub fn write_request(
         ForwardedMode::Rfc7239 => head.forwarded(),
         ForwardedMode::Off => {}
     }
+    if let Some(identity) = origin.identity {
+        identity.append(head.out, |name| rules.changes.drops(name));
+    }
     head.trace();
     head.body(framing);
     head.connection();
     out.extend_from_slice(&rules.changes.lines);
     out.extend_from_slice(b"\r\n");
     Ok(())
+}
+
+/// Whether the client has offered `weir.token` for a token that a gate has used: it needs that as its
+/// subprotocol if the upstream selects none.
+pub fn offers_used_token(request: &Request<'_>) -> bool {
+    has_used_offer(request.fields) && request.has_token("Sec-WebSocket-Protocol", TOKEN_PROTOCOL)
 }
 
 /// A head that is being written.
@@ -174,7 +187,8 @@ impl Head<'_, '_> {
     fn request_line(&mut self) {
         let path = normalized_path(self.request.path());
         let path = strip_segments(&path, self.rules.strip_segments);
-        let (mark, query) = self.request.query().map_or(("", ""), |query| ("?", query));
+        let query = self.request.query().and_then(query_without_redacted);
+        let (mark, query) = query.as_deref().map_or(("", ""), |query| ("?", query));
         for part in [self.request.method(), " ", path, mark, query, " HTTP/1.1\r\n"] {
             self.out.extend_from_slice(part.as_bytes());
         }
@@ -194,8 +208,10 @@ impl Head<'_, '_> {
 
     fn received_headers(&mut self) {
         for (name, value) in self.request.all_headers() {
-            if self.is_forwarded(name) {
-                append_received(self.out, name, value);
+            if self.is_forwarded(name)
+                && let Some(value) = without_redacted(self.request.fields, name, value)
+            {
+                append_received(self.out, name, &value);
             }
         }
     }
@@ -381,6 +397,7 @@ mod tests {
             upstream: "10.0.0.9:9944",
             keep_alive: true,
             trace: None,
+            identity: None,
         }
     }
 
@@ -441,6 +458,25 @@ mod tests {
                         X-Forwarded-Proto: http\r\nX-Forwarded-Host: a.example:80\r\n\
                         X-Real-IP: 192.0.2.7\r\nContent-Length: 7\r\n\r\n";
         assert_eq!(written(head, &RequestRules::default(), &origin()).as_deref(), Ok(expected));
+    }
+
+    #[test]
+    fn an_upstream_gets_the_identity_instead_of_the_credentials() {
+        let identity = IdentityHeaders::new("ann", Some(9), [("role", "admin")]);
+        let known = RequestOrigin { identity: Some(&identity), ..origin() };
+        let own = "X-Weir-User: ann\r\nX-Weir-Expires: 9\r\nX-Weir-Meta-role: admin\r\n";
+        let used = "*".repeat(64);
+        let received = format!(
+            "Authorization: Bearer {used}\r\nCookie: a=1; t={used}\r\nx-weir-user: root\r\n\
+             X_Weir_Meta_role: root\r\n"
+        );
+        assert_eq!(lines(&received, &off(), &known), format!("Cookie: a=1\r\n{own}"));
+        let changes = HeaderChanges::new([("x-weir-user", "fixed")], ["X-Weir-Expires"]).unwrap();
+        let expected = "X-Weir-Meta-role: admin\r\nx-weir-user: fixed\r\n";
+        assert_eq!(lines("", &RequestRules { changes, ..off() }, &known), expected);
+        let head = format!("GET /a?t={used}&b=2 HTTP/1.1\r\nHost: a\r\n\r\n");
+        let written = written(&head, &off(), &known).unwrap();
+        assert!(written.starts_with("GET /a?b=2 HTTP/1.1\r\n"), "{written}");
     }
 
     #[test]

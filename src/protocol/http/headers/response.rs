@@ -8,6 +8,8 @@ use super::super::response::ResponseHead;
 use super::hop::{append_received, is_hop_by_hop, is_nominated};
 use crate::protocol::handshake::field::append;
 
+const PROTOCOL: &str = "Sec-WebSocket-Protocol";
+
 /// How a client gets a response.
 #[derive(Debug, Clone, Copy)]
 pub struct ResponseRules<'a> {
@@ -20,6 +22,8 @@ pub struct ResponseRules<'a> {
     /// The value of a Set-Cookie that is added to a final response and to a 101. One that is not
     /// printable ASCII is left out.
     pub cookie: Option<&'a str>,
+    /// The subprotocol of a 101 whose upstream selects none.
+    pub protocol: Option<&'a str>,
 }
 
 /// Appends the head of `response` as the client gets it. Returns whether the client's connection
@@ -48,6 +52,9 @@ pub fn write_response(
         101 => {
             append_received(out, "Connection", b"Upgrade");
             append_received(out, "Upgrade", b"websocket");
+            if let Some(protocol) = rules.protocol.filter(|_| !response.fields.has(PROTOCOL)) {
+                append_received(out, PROTOCOL, protocol.as_bytes());
+            }
         }
         100..200 => {}
         _ => {
@@ -101,8 +108,13 @@ mod tests {
     use super::*;
     use crate::protocol::handshake::EMPTY_SLOTS;
 
-    const RULES: ResponseRules<'static> =
-        ResponseRules { method: "GET", minor_version: 1, keep_alive: true, cookie: None };
+    const RULES: ResponseRules<'static> = ResponseRules {
+        method: "GET",
+        minor_version: 1,
+        keep_alive: true,
+        cookie: None,
+        protocol: None,
+    };
 
     /// What the client gets, and whether its connection stays open.
     fn written(head: &str, rules: &ResponseRules<'_>) -> (String, bool) {
