@@ -393,7 +393,9 @@ fn the_effective_configuration_parses_to_an_equal_one() {
         idle_timeout = '2h'
         history_max = 9
         history_bytes_max = 0
-        rooms_max = 10";
+        rooms_max = 10
+        join = 'role=member'
+        publish = 'role=editor'";
     let secure = "listen = ['wss://[::1]:8000', '0.0.0.0:8000']
         tls_cert = ['a.pem', 'b.pem']
         tls_key = ['a.key', 'b.key']

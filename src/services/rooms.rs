@@ -16,8 +16,8 @@ use crate::protocol::handshake::{Refusal, Response};
 use crate::protocol::{CloseCode, Message, SharedFrame};
 use crate::reactor::settings::with_setters;
 use crate::reactor::{
-    CloseReason, ConnId, ConnMap, Context, Decision, PublishOptions, SendOutcome, Service, Target,
-    UpgradeRequest,
+    CloseReason, ConnId, ConnMap, Context, Decision, Identity, PublishOptions, Requirement,
+    SendOutcome, Service, Target, UpgradeRequest,
 };
 
 /// Maximum length of a room's name in bytes.
@@ -52,6 +52,12 @@ with_setters! {
         /// Maximum number of rooms with members; more are refused with 503. Rooms without members
         /// do not count: the memory limit of all histories bounds them.
         pub rooms_max: usize = 10_000,
+        /// What the identity of a client must have to join a room; others are refused with 403.
+        /// `None`: nothing.
+        pub join: Option<Requirement> = None,
+        /// What the identity of a member must have to send messages; others are closed with 3003.
+        /// `None`: nothing.
+        pub publish: Option<Requirement> = None,
     }
 }
 
@@ -174,6 +180,9 @@ impl Service for Rooms {
         if name.is_empty() || name.len() > NAME_BYTES_MAX {
             return Decision::Respond(Response::text(404, "a room's name has 1 to 128 bytes\n"));
         }
+        if !is_met(self.settings.join.as_ref(), request.identity) {
+            return Decision::Refuse(Refusal::Forbidden);
+        }
         let topic = format!("{ROOM}{name}");
         if self.is_full(&topic) {
             return Decision::Refuse(Refusal::RouteFull);
@@ -222,6 +231,9 @@ impl Service for Rooms {
         let Some(member) = self.members.get(conn) else {
             return;
         };
+        if !is_met(self.settings.publish.as_ref(), cx.identity(conn)) {
+            return cx.close(conn, CloseCode::FORBIDDEN, "not allowed to send");
+        }
         let except: &[ConnId] = if member.wants_own { &[] } else { &[conn] };
         let options = PublishOptions::default().except(except);
         let frame = SharedFrame::message(message);
@@ -249,6 +261,11 @@ impl Service for Rooms {
             self.send_presence(cx, key);
         }
     }
+}
+
+/// Whether an identity has what is required. Without a gate there is none.
+fn is_met(required: Option<&Requirement>, identity: Option<&Identity>) -> bool {
+    required.is_none_or(|required| identity.is_some_and(|identity| identity.holds(required)))
 }
 
 /// The prefix of a room's topic, so that a room's name cannot equal another kind of topic.

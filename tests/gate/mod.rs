@@ -15,6 +15,7 @@ use crate::support::{DEADLINE, Server};
 
 mod identities;
 mod refusals;
+mod rooms;
 mod verdicts;
 
 /// What the gate and the service of a test have seen.

@@ -2,6 +2,7 @@
 
 use clap::Args;
 use serde::Serialize;
+use weir::reactor::Requirement;
 use weir::services::rooms::RoomSettings;
 
 use crate::config::values::{Count, OrOff, Size, Span};
@@ -25,6 +26,15 @@ pub(in crate::config) struct RoomOptions {
     /// Maximum rooms with members; clients that would open more are refused with 503
     #[arg(long, value_name = "N", default_value_t = Count(rooms().rooms_max))]
     rooms_max: Count<usize>,
+
+    /// Metadata that the identity of a client must have to join a room, as in "role=member"; others are
+    /// refused with 403
+    #[arg(long, value_name = "KEY=VALUE", default_value_t = OrOff(rooms().join))]
+    join: OrOff<Requirement>,
+
+    /// Metadata that the identity of a member must have to send messages; others are closed with 3003
+    #[arg(long, value_name = "KEY=VALUE", default_value_t = OrOff(rooms().publish))]
+    publish: OrOff<Requirement>,
 }
 
 fn rooms() -> RoomSettings {
@@ -38,6 +48,8 @@ impl From<&RoomSettings> for RoomOptions {
             history_bytes_max: Size(settings.history_bytes_max),
             history_ttl: OrOff(settings.history_ttl.map(Span)),
             rooms_max: Count(settings.rooms_max),
+            join: OrOff(settings.join.clone()),
+            publish: OrOff(settings.publish.clone()),
         }
     }
 }
@@ -49,5 +61,7 @@ impl From<RoomOptions> for RoomSettings {
             .history_bytes_max(options.history_bytes_max.0)
             .history_ttl(options.history_ttl.duration())
             .rooms_max(options.rooms_max.0)
+            .join(options.join.0)
+            .publish(options.publish.0)
     }
 }
