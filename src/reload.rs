@@ -19,7 +19,7 @@ use weir::services::nostr::RelayReload;
 use weir::services::proxy::{LoadedPool, ProxyMail, ProxyReload, ProxyRoute};
 
 use crate::audit::AuditLog;
-use crate::config::{Config, Dates, RelayConfig, RouteService, Sources, Start};
+use crate::config::{Config, Dates, Gates, RelayConfig, RouteService, Sources, Start};
 
 /// A configuration that is being read, and one that waits: more signals are equal to one.
 const READS_MAX: usize = 2;
@@ -32,6 +32,7 @@ pub(crate) struct Targets {
     pub(crate) proxy: Option<MailSender<ProxyMail>>,
     /// The relays, by name.
     pub(crate) relays: Vec<(String, MailSender<RelayReload>)>,
+    pub(crate) gates: Gates,
 }
 
 /// The outcomes of reloads.
@@ -169,11 +170,19 @@ impl Reload {
             let (Some(id), Some(new)) = (ids.get(path), new.get(path)) else {
                 continue;
             };
-            if !running.has_service_of(new) || running.settings == new.settings {
+            let is_same = running.settings == new.settings && running.access == new.access;
+            if !running.has_service_of(new) || is_same {
                 continue;
             }
-            match cx.set_route(*id, new.settings.clone()) {
-                Ok(()) => running.settings = new.settings.clone(),
+            let Some(settings) = new.access.add_to(&new.settings, &targets.gates) else {
+                error!(path = path; "limits not changed: a new gate needs a restart");
+                continue;
+            };
+            match cx.set_route(*id, settings) {
+                Ok(()) => {
+                    running.settings.clone_from(&new.settings);
+                    running.access.clone_from(&new.access);
+                }
                 Err(error) => error!(path = path; "limits not changed: {error}"),
             }
         }
@@ -200,7 +209,10 @@ impl Reload {
         config: &Config,
         pools: Vec<LoadedPool>,
     ) -> Result<(), &'static str> {
-        let Some(proxy) = self.targets.get().and_then(|targets| targets.proxy.as_ref()) else {
+        let Some(targets) = self.targets.get() else {
+            return Ok(());
+        };
+        let Some(proxy) = &targets.proxy else {
             return Ok(());
         };
         let others = self.running.routes.iter().filter(|route| !route.is_proxy());
@@ -210,9 +222,10 @@ impl Reload {
             if let RouteService::Proxy(settings) = &route.service
                 && !taken.contains(route.path.as_str())
             {
+                let limits = route.access.add_to(&route.settings, &targets.gates);
                 routes.push(ProxyRoute {
                     path: route.path.clone(),
-                    limits: route.settings.clone(),
+                    limits: limits.ok_or("a new gate needs a restart")?,
                     settings: settings.clone(),
                 });
                 running.push(route.clone());

@@ -17,7 +17,7 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use weir::reactor::settings::{ListenSettings, RouteSettings, Settings};
 use weir::reactor::{MailSender, Reactor, RouteId, ServiceId, SignalAction};
-use weir::services::admin::{self, Admin, Source};
+use weir::services::admin::{self, Admin, SignOut, Source};
 use weir::services::nostr::export::{EXPORT, ExportedRelay, RelayExports};
 use weir::services::nostr::{Relay, RelayCounts, RelayNames, RelayReload};
 use weir::services::proxy::{self, Proxy, ProxyMail, ProxyOperator, ProxyRoutes};
@@ -28,7 +28,8 @@ use weir::services::{Echo, Rooms, TRY_IT_PAGE};
 use crate::allocator::return_freed_memory;
 use crate::audit::{self, AuditLog};
 use crate::config::{
-    ADMIN_GROUP, Config, Listen, NetworkConfig, RelayConfig, RouteConfig, RouteService, Sources,
+    ADMIN_GROUP, AuthConfig, AuthKind, Config, Gates, Listen, NetworkConfig, RelayConfig,
+    RouteConfig, RouteService, Sources,
 };
 use crate::descriptors::{Needs, fit_to_descriptors};
 use crate::observe::{NetworkSource, ProcessSource, ProxySource, RelaySource};
@@ -85,23 +86,28 @@ fn run(config: &Config, sources: Sources, audit: Option<AuditLog>) -> Result<(),
     }
     handle_signals(&mut reactor, has_certificates, on_hangup)?;
     return_freed_memory(&mut reactor)?;
+    let gates = add_gates(&mut reactor, config)?;
     let proxy = add_proxy(&mut reactor, config)?;
     let mut relays = add_relays(&mut reactor, config)?;
     let mut routes = Vec::new();
     for route in &config.routes {
-        let id = add_route(&mut reactor, route, proxy.as_ref(), &relays)?;
+        let settings = route.access.add_to(&route.settings, &gates).ok_or("a gate is missing")?;
+        let id = add_route(&mut reactor, route, settings, proxy.as_ref(), &relays)?;
         routes.extend(id.map(|id| (route.path.clone(), id)));
     }
     let mail = proxy.as_ref().map(|proxy| proxy.mail.clone());
     let of_relays = relays.iter().map(|relay| (relay.name.clone(), relay.reloads.clone()));
-    let targets = Targets { routes, proxy: mail.clone(), relays: of_relays.collect() };
+    let of_relays = of_relays.collect();
+    let targets = Targets { routes, proxy: mail.clone(), relays: of_relays, gates: gates.clone() };
     reload.targets.set(targets).map_err(|_| "reload targets are set twice")?;
     if let Some(tls) = &config.server.tls {
         reactor.set_tls(tls.clone())?;
     }
     let mut sources: Vec<Box<dyn Source>> = vec![Box::new(ProcessSource::new())];
     for network in &config.networks {
-        sources.push(Box::new(add_network(&mut reactor, network)?));
+        let settings =
+            network.access.add_to(&network.settings, &gates).ok_or("a gate is missing")?;
+        sources.push(Box::new(add_network(&mut reactor, network, settings)?));
     }
     sources.extend(proxy.map(|proxy| Box::new(proxy.source) as Box<dyn Source>));
     let exported = relays.iter_mut().filter_map(|relay| relay.exported.take()).collect();
@@ -112,6 +118,9 @@ fn run(config: &Config, sources: Sources, audit: Option<AuditLog>) -> Result<(),
     sources.extend(audit.as_ref().map(|audit| Box::new(audit.source()) as Box<dyn Source>));
     if config.server.admin.is_some() {
         add_admin(&mut reactor, sources)?;
+        if !gates.is_empty() {
+            add_sign_out(&mut reactor, gates)?;
+        }
         if let Some(mail) = mail {
             add_operator(&mut reactor, mail)?;
         }
@@ -133,6 +142,17 @@ fn run(config: &Config, sources: Sources, audit: Option<AuditLog>) -> Result<(),
     let metrics = reactor.metrics();
     info!("stopped: {metrics} bytes_left={}", metrics.buffered_now);
     Ok(())
+}
+
+/// Adds the gates that the configuration defines.
+fn add_gates(_: &mut Reactor, config: &Config) -> Result<Gates, Box<dyn Error>> {
+    let gates = Gates::new();
+    if let Some(AuthConfig { name, kind, .. }) = config.auths.first() {
+        return Err(match kind {
+            AuthKind::Jwt | AuthKind::Http => format!("auth {name}: not supported").into(),
+        });
+    }
+    Ok(gates)
 }
 
 /// The service of all proxy routes, and what it shares.
@@ -212,15 +232,16 @@ pub(crate) fn disk_free(path: &Path) -> io::Result<u64> {
 fn add_route(
     reactor: &mut Reactor,
     route: &RouteConfig,
+    settings: RouteSettings,
     proxy: Option<&ProxyParts>,
     relays: &[RelayParts],
 ) -> Result<Option<RouteId>, Box<dyn Error>> {
     let service = match (&route.service, proxy) {
         (RouteService::Echo, _) => reactor.add_service(Echo)?,
-        (RouteService::Rooms(settings), _) => reactor.add_service(Rooms::new(settings.clone()))?,
-        (RouteService::Proxy(settings), Some(proxy)) => {
-            let id = reactor.add_route(&route.path, proxy.service, route.settings.clone())?;
-            proxy.routes.set(id, settings.clone())?;
+        (RouteService::Rooms(rooms), _) => reactor.add_service(Rooms::new(rooms.clone()))?,
+        (RouteService::Proxy(forwarding), Some(proxy)) => {
+            let id = reactor.add_route(&route.path, proxy.service, settings)?;
+            proxy.routes.set(id, forwarding.clone())?;
             return Ok(None);
         }
         // `add_proxy` adds the service for any such route.
@@ -231,7 +252,7 @@ fn add_route(
             None => return Ok(None),
         },
     };
-    let id = reactor.add_route(&route.path, service, route.settings.clone())?;
+    let id = reactor.add_route(&route.path, service, settings)?;
     if route.page {
         reactor.add_page(&route.path, TRY_IT_PAGE);
     }
@@ -241,6 +262,7 @@ fn add_route(
 fn add_network(
     reactor: &mut Reactor,
     network: &NetworkConfig,
+    settings: RouteSettings,
 ) -> Result<NetworkSource, Box<dyn Error>> {
     let outbound = reactor.add_outbound(reactor.next_service_id(), network.gateway.outbound())?;
     let gateway = Gateway::new(network.gateway.clone(), outbound)?;
@@ -249,7 +271,7 @@ fn add_network(
     let source =
         NetworkSource::new(&network.gateway.network, service.counts(), network.rpc.clone(), shown);
     let service = reactor.add_service(service)?;
-    reactor.add_route(&network.path(), service, network.settings.clone())?;
+    reactor.add_route(&network.path(), service, settings)?;
     Ok(source)
 }
 
@@ -259,6 +281,14 @@ fn add_admin(reactor: &mut Reactor, sources: Vec<Box<dyn Source>>) -> Result<(),
         let settings = RouteSettings::default().listener_group(ADMIN_GROUP);
         reactor.add_route(path, service, settings)?;
     }
+    Ok(())
+}
+
+/// Adds the sign-out of subjects to the admin address.
+fn add_sign_out(reactor: &mut Reactor, gates: Gates) -> Result<(), Box<dyn Error>> {
+    let service = reactor.add_service(SignOut::new(gates))?;
+    let settings = RouteSettings::default().listener_group(ADMIN_GROUP);
+    reactor.add_route(admin::SIGN_OUT, service, settings)?;
     Ok(())
 }
 

@@ -121,7 +121,8 @@ fn limits_in_the_guide_are_settings() {
          [[pool]]\nname = 'a'\nupstreams = ['http://127.0.0.1:9']\n\
          [[route]]\npath = '/a'\nservice = 'proxy'\npool = 'a'\n\
          [[relay]]\nname = 'a'\ndata_dir = 'a'\n\
-         [[route]]\npath = '/b'\nservice = 'nostr'\nrelay = 'a'\n",
+         [[route]]\npath = '/b'\nservice = 'nostr'\nrelay = 'a'\n\
+         [[auth]]\nname = 'a'\nkind = 'jwt'\n",
     );
     let mut process = Process::spawn(&mut weir(["check", "--config", file.path()]));
     assert_eq!(process.wait(), Some(0), "{}", process.whole_log());
@@ -269,7 +270,7 @@ fn messages_in_the_troubleshooting_page_are_in_the_source() {
     }
     let source = source(&root().join("src"));
     assert!(source.contains("\"ended: {reason}\""), "the line of an end");
-    let commands = ["weir ", "GET ", "--", "proxy_", "ulimit "];
+    let commands = ["weir ", "GET ", "DELETE ", "--", "proxy_", "ulimit "];
     let is_message = |quote: &&str| {
         let is_command = commands.iter().any(|start| quote.starts_with(start));
         quote.contains(' ') && !quote.contains(" = ") && !is_command

@@ -2,26 +2,34 @@
 
 use serde::Serialize;
 use toml::Table;
+use weir::reactor::settings::GateSettings;
 use weir::services::nostr::settings::RelaySettings;
 use weir::services::proxy::PoolSettings;
 
-use super::effective::{EffectiveNetwork, EffectivePool, EffectiveRelay, EffectiveRoute};
+use super::auth::AuthConfig;
+use super::effective::{
+    EffectiveAuth, EffectiveNetwork, EffectivePool, EffectiveRelay, EffectiveRoute,
+};
 use super::file::File;
 use super::keys::{Given, Layer};
 use super::networks::{NetworkConfig, networks};
 use super::options::{HeartbeatOptions, RouteOptions, ServerOptions};
 use super::place::Place;
 use super::relays::RelayConfig;
-use super::routes::{RouteConfig, built_in, of_relay, proxied, routes};
+use super::routes::{Known, RouteConfig, built_in, of_relay, proxied, routes};
 use super::start::Start;
 use super::{Config, default_outbound_max};
 
 /// Keys of a route that have no default.
 const OF_ROUTE: [&str; 5] = ["path", "service", "page", "pool", "relay"];
+/// Keys of a route that name its gate.
+const ACCESS: [&str; 2] = ["auth", "require"];
 /// Keys of a network that have no default.
 const OF_NETWORK: [&str; 3] = ["project", "chain_id", "upstreams"];
 /// Keys of a pool that have no default.
 const OF_POOL: [&str; 2] = ["name", "upstreams"];
+/// Keys of a gate that have no default.
+const OF_AUTH: [&str; 2] = ["name", "kind"];
 /// Keys of a relay that have no default.
 const OF_RELAY: [&str; 2] = ["name", "data_dir"];
 
@@ -78,6 +86,12 @@ impl Config {
             let before = format!("relay {}: ", relay.name);
             lines.extend(differing(&table(&own), &table(&usual), &before, &OF_RELAY));
         }
+        for auth in &self.auths {
+            let usual = AuthConfig { gate: GateSettings::default(), ..auth.clone() };
+            let (own, usual) = (EffectiveAuth::from(auth), EffectiveAuth::from(&usual));
+            let before = format!("auth {}: ", auth.name);
+            lines.extend(differing(&table(&own), &table(&usual), &before, &OF_AUTH));
+        }
         lines
     }
 }
@@ -108,8 +122,8 @@ impl Config {
             } else if !is_kept {
                 let limits = table(&RouteOptions::from(&route.settings));
                 let heartbeat = table(&HeartbeatOptions::from(None));
-                let limits = limits.keys().chain(heartbeat.keys());
-                let limits: Vec<&str> = limits.map(String::as_str).collect();
+                let limits = limits.keys().chain(heartbeat.keys()).map(String::as_str);
+                let limits: Vec<&str> = limits.chain(ACCESS).collect();
                 let (old, new) =
                     (table(&EffectiveRoute::from(route)), table(&EffectiveRoute::from(*new)));
                 lines.extend(changed(&old, &new, &format!("{}: ", route.path), &limits));
@@ -120,6 +134,9 @@ impl Config {
         lines.extend(added.map(|route| format!("{}: the route is new", route.path)));
         if self.networks != new.networks {
             lines.push("network: the networks have changed".to_owned());
+        }
+        if self.auths != new.auths {
+            lines.push("auth: the gates have changed".to_owned());
         }
         lines.extend(self.relays_needing_restart(new));
         lines
@@ -191,9 +208,8 @@ fn usual_route(route: &RouteConfig) -> Option<RouteConfig> {
     let kind = |route: &RouteConfig| route.service.kind();
     let pool = PoolSettings::new("any".to_owned(), Vec::new());
     let tables = built_in().into_iter().chain([proxied("any"), of_relay("any")]).collect();
-    let relays = &["any"];
-    let all =
-        routes(tables, &Layer::new(), &Default::default(), &[pool], relays, std::iter::empty());
+    let known = Known { pools: &[pool], relays: &["any"], auths: &[] };
+    let all = routes(tables, &Layer::new(), &Default::default(), known, std::iter::empty());
     all.ok()?.into_iter().find(|usual| kind(usual) == kind(route))
 }
 
@@ -205,7 +221,7 @@ fn usual_network() -> Option<NetworkConfig> {
     };
     let required = [("project", "any"), ("chain_id", "1"), ("upstreams", "http://127.0.0.1")];
     let table: Layer = required.into_iter().map(given).collect();
-    let usual = networks(vec![(Place::BuiltIn, table)], &Layer::new(), &Default::default());
+    let usual = networks(vec![(Place::BuiltIn, table)], &Layer::new(), &Default::default(), &[]);
     usual.ok()?.pop()
 }
 

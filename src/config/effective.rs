@@ -1,5 +1,5 @@
 //! Writes the effective configuration as a file: every key of the server, of every route, network,
-//! pool and relay.
+//! pool, relay and gate.
 
 use std::fmt;
 
@@ -8,10 +8,12 @@ use weir::reactor::settings::RouteHeartbeat;
 use weir::services::proxy::PoolSettings;
 
 use super::Config;
+use super::access::Access;
+use super::auth::AuthConfig;
 use super::networks::{NetworkConfig, NetworkOptions, NetworkTable};
 use super::options::{
-    HeartbeatOptions, PoolOptions, PoolTable, ProxyOptions, RelayOptions, RelayTable, RoomOptions,
-    RouteOptions, ServerOptions,
+    AuthTable, GateOptions, HeartbeatOptions, PoolOptions, PoolTable, ProxyOptions, RelayOptions,
+    RelayTable, RoomOptions, RouteOptions, ServerOptions,
 };
 use super::relays::RelayConfig;
 use super::routes::{NostrOptions, RouteConfig, RouteService, ServiceKind};
@@ -28,6 +30,23 @@ struct Effective<'a> {
     pool: Vec<EffectivePool>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     relay: Vec<EffectiveRelay>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    auth: Vec<EffectiveAuth>,
+}
+
+#[derive(Serialize)]
+pub(super) struct EffectiveAuth {
+    #[serde(flatten)]
+    table: AuthTable,
+    #[serde(flatten)]
+    options: GateOptions,
+}
+
+impl From<&AuthConfig> for EffectiveAuth {
+    fn from(auth: &AuthConfig) -> EffectiveAuth {
+        let table = AuthTable { name: auth.name.clone(), kind: auth.kind };
+        EffectiveAuth { table, options: (&auth.gate).into() }
+    }
 }
 
 #[derive(Serialize)]
@@ -68,6 +87,9 @@ pub(super) struct EffectiveNetwork {
     limits: RouteOptions,
     #[serde(flatten)]
     calls: NetworkOptions,
+    /// Unless it has no gate.
+    #[serde(flatten)]
+    access: Option<Access>,
 }
 
 impl From<&NetworkConfig> for EffectiveNetwork {
@@ -76,6 +98,7 @@ impl From<&NetworkConfig> for EffectiveNetwork {
             table: NetworkTable::from(network),
             limits: RouteOptions::from(&network.settings),
             calls: NetworkOptions::from(network),
+            access: network.access.auth().map(|_| network.access.clone()),
         }
     }
 }
@@ -86,6 +109,9 @@ pub(super) struct EffectiveRoute<'a> {
     service: ServiceKind,
     page: bool,
     connections_max: OrOff<Count<usize>>,
+    /// Unless it has no gate.
+    #[serde(flatten)]
+    access: Option<&'a Access>,
     #[serde(flatten)]
     limits: RouteOptions,
     /// Unless it is the server's.
@@ -106,6 +132,7 @@ impl<'a> From<&'a RouteConfig> for EffectiveRoute<'a> {
             service: route.service.kind(),
             page: route.page,
             connections_max: OrOff(route.settings.connections_max.map(Count)),
+            access: route.access.auth().map(|_| &route.access),
             limits: RouteOptions::from(&route.settings),
             heartbeat: match route.settings.heartbeat {
                 RouteHeartbeat::Server => None,
@@ -137,6 +164,7 @@ impl fmt::Display for Config {
             network: self.networks.iter().map(EffectiveNetwork::from).collect(),
             pool: self.pools.iter().map(EffectivePool::from).collect(),
             relay: self.relays.iter().map(EffectiveRelay::from).collect(),
+            auth: self.auths.iter().map(EffectiveAuth::from).collect(),
         };
         f.write_str(&toml::to_string(&effective).map_err(|_| fmt::Error)?)
     }

@@ -1,5 +1,7 @@
 //! Configuration errors for the operator: place, key, problem, and a suggestion.
 
+mod access;
+mod auth;
 mod network;
 mod pool;
 mod relay;
@@ -13,6 +15,8 @@ use super::keys::{Layer, place_of};
 use super::place::Place;
 use crate::nearest::suggest;
 
+pub(crate) use self::access::AccessError;
+pub(crate) use self::auth::AuthConfigError;
 pub(crate) use self::network::NetworkError;
 pub(crate) use self::pool::PoolError;
 pub(crate) use self::relay::RelayError;
@@ -74,6 +78,10 @@ pub(crate) enum ConfigError {
         place: Place,
         error: RelayError,
     },
+    Auth {
+        place: Place,
+        error: AuthConfigError,
+    },
 }
 
 impl From<clap::Error> for ConfigError {
@@ -125,6 +133,7 @@ impl fmt::Display for ConfigError {
             ConfigError::Network { place, error } => write!(f, "{place}: {error}"),
             ConfigError::Pool { place, error } => write!(f, "{place}: {error}"),
             ConfigError::Relay { place, error } => write!(f, "{place}: {error}"),
+            ConfigError::Auth { place, error } => write!(f, "{place}: {error}"),
         }
     }
 }

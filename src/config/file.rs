@@ -1,8 +1,8 @@
 //! Reads the TOML file: keys and values as text, each checked with its line for errors.
 //!
 //! Strings, numbers and booleans are kept as the text that they are written with; the option
-//! validates them. There is one level of tables: the settings, `[[route]]`, `[[network]]`, `[[pool]]`
-//! and `[[relay]]`.
+//! validates them. There is one level of tables: the settings, `[[route]]`, `[[network]]`, `[[pool]]`,
+//! `[[relay]]` and `[[auth]]`.
 
 use std::path::Path;
 
@@ -10,12 +10,13 @@ use toml::de::{DeTable, DeValue};
 use weir::reactor::internals::read_regular_file;
 use weir::upstream::redacted;
 
+use super::access::Access;
 use super::error::ConfigError;
 use super::keys::{Given, Keys, Layer};
 use super::networks::{NetworkOptions, NetworkTable, SECRET};
 use super::options::{
-    HeartbeatOptions, Options, PoolOptions, PoolTable, ProxyOptions, RelayOptions, RelayTable,
-    RoomOptions, RouteOptions,
+    AuthTable, GateOptions, HeartbeatOptions, Options, PoolOptions, PoolTable, ProxyOptions,
+    RelayOptions, RelayTable, RoomOptions, RouteOptions,
 };
 use super::place::Place;
 use super::routes::{NostrOptions, RouteTable};
@@ -29,6 +30,7 @@ const ROUTE: &str = "route";
 const NETWORK: &str = "network";
 const POOL: &str = "pool";
 const RELAY: &str = "relay";
+const AUTH: &str = "auth";
 
 /// The contents of a file; every part is optional.
 #[derive(Debug, Default)]
@@ -39,6 +41,7 @@ pub(super) struct File {
     pub(super) networks: Vec<(Place, Layer)>,
     pub(super) pools: Vec<(Place, Layer)>,
     pub(super) relays: Vec<(Place, Layer)>,
+    pub(super) auths: Vec<(Place, Layer)>,
 }
 
 impl File {
@@ -78,15 +81,18 @@ impl File {
         let mut settings = document.into_inner();
         let keys = Keys::of::<RouteTable>().and::<RouteOptions>();
         let keys = keys.and::<HeartbeatOptions>().and::<RoomOptions>().and::<ProxyOptions>();
-        let keys = keys.and::<NostrOptions>();
+        let keys = keys.and::<NostrOptions>().and::<Access>();
         file.routes = source.tables(ROUTE, &keys, &mut settings)?;
         let keys = Keys::of::<NetworkTable>().and::<RouteOptions>().and::<NetworkOptions>();
+        let keys = keys.and::<Access>();
         file.networks = source.tables(NETWORK, &keys, &mut settings)?.unwrap_or_default();
         let keys = Keys::of::<PoolTable>().and::<PoolOptions>();
         file.pools = source.tables(POOL, &keys, &mut settings)?.unwrap_or_default();
         let keys = Keys::of::<RelayTable>().and::<RelayOptions>();
         file.relays = source.tables(RELAY, &keys, &mut settings)?.unwrap_or_default();
-        let others = [ROUTE, NETWORK, POOL, RELAY];
+        let keys = Keys::of::<AuthTable>().and::<GateOptions>();
+        file.auths = source.tables(AUTH, &keys, &mut settings)?.unwrap_or_default();
+        let others = [ROUTE, NETWORK, POOL, RELAY, AUTH];
         file.settings = source.layer(&Keys::of::<Options>(), &others, &settings)?;
         Ok(file)
     }
@@ -191,7 +197,7 @@ impl Source<'_> {
 
 /// The error for a table that other programs have, such as `[server]`, or `[routes]` for `[[route]]`.
 fn unknown_table(place: Place, name: &str) -> ConfigError {
-    let hint = match nearest(name, [ROUTE, NETWORK, POOL, RELAY].into_iter()) {
+    let hint = match nearest(name, [ROUTE, NETWORK, POOL, RELAY, AUTH].into_iter()) {
         Some(near) => format!("use [[{near}]]"),
         None => "put settings at the top of the file, as in log = \"info\"".to_owned(),
     };

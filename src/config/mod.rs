@@ -32,7 +32,9 @@
 //! Flag, variable, key of the file, `--help`, `weir check` and suggestions for typing errors follow
 //! from the option.
 
+mod access;
 mod addresses;
+mod auth;
 mod differences;
 mod effective;
 mod environment;
@@ -64,10 +66,13 @@ use file::File;
 use networks::NetworkOptions;
 use options::{PoolOptions, ServerConfig, ServerOptions};
 use place::Place;
+use routes::Known;
 
 pub(crate) use weir::upstream::redacted;
 
+pub(crate) use access::Gates;
 pub(crate) use addresses::{Listen, Origin, socket_address};
+pub(crate) use auth::{AuthConfig, AuthKind};
 pub(crate) use error::ConfigError;
 pub(crate) use keys::{Layer, given};
 pub(crate) use networks::NetworkConfig;
@@ -89,6 +94,8 @@ pub(crate) struct Config {
     pub(crate) pools: Vec<PoolSettings>,
     /// The relays that routes name.
     pub(crate) relays: Vec<RelayConfig>,
+    /// The gates that routes and networks name.
+    pub(crate) auths: Vec<AuthConfig>,
 }
 
 /// Whether certificates must be valid at the current time.
@@ -214,7 +221,8 @@ impl Config {
         check_proxies(&listen, &settings).map_err(|why| refused(&why))?;
         let tls = server.tls().map_err(|mistake| refused(&mistake))?;
         let audit = server.audit().map_err(|why| refused(&why))?;
-        let networks = networks::networks(file.networks, &layer, &settings)?;
+        let auths = auth::auths(file.auths)?;
+        let networks = networks::networks(file.networks, &layer, &settings, &auths)?;
         // A gateway does not serve the built-in routes.
         let built_in = || if networks.is_empty() { routes::built_in() } else { Vec::new() };
         let relays = relays::relays(file.relays)?;
@@ -223,7 +231,8 @@ impl Config {
         let own: Vec<ListenSettings> = listen.iter().chain(&admin).cloned().collect();
         let pools = pools::pools(file.pools, &layer, &settings, &own)?;
         let names: Vec<&str> = relays.iter().map(|relay| relay.name.as_str()).collect();
-        let routes = routes::routes(tables, &layer, &settings, &pools, &names, taken)?;
+        let known = Known { pools: &pools, relays: &names, auths: &auths };
+        let routes = routes::routes(tables, &layer, &settings, known, taken)?;
         let settings = match layer.contains_key("outbound_max") {
             true => settings,
             false => {
@@ -236,7 +245,7 @@ impl Config {
         }
         let (log, pin) = (server.log(), server.pin());
         let server = ServerConfig { listen, tls, log, audit, admin, pin, settings };
-        Ok(Config { server, routes, networks, pools, relays })
+        Ok(Config { server, routes, networks, pools, relays, auths })
     }
 }
 

@@ -11,6 +11,8 @@ use weir::services::rpc::gateway::{GatewaySettings, UPSTREAMS_MAX};
 use weir::services::rpc::{Network, RpcSettings};
 use weir::upstream::UpstreamUrl;
 
+use super::access::Access;
+use super::auth::AuthConfig;
 use super::error::{ConfigError, NetworkError};
 use super::keys::{Layer, place_of, read};
 use super::options::RouteOptions;
@@ -31,6 +33,7 @@ pub(crate) struct NetworkConfig {
     pub(crate) gateway: GatewaySettings,
     pub(crate) rpc: RpcSettings,
     pub(crate) settings: RouteSettings,
+    pub(crate) access: Access,
 }
 
 impl NetworkConfig {
@@ -142,7 +145,7 @@ impl NetworkOptions {
 }
 
 impl From<&NetworkConfig> for NetworkOptions {
-    fn from(NetworkConfig { gateway, rpc, settings: _ }: &NetworkConfig) -> NetworkOptions {
+    fn from(NetworkConfig { gateway, rpc, .. }: &NetworkConfig) -> NetworkOptions {
         NetworkOptions {
             network_connections_max: Count(rpc.connections_max),
             subscriptions_per_connection_max: Count(rpc.subscriptions_per_connection_max),
@@ -170,12 +173,13 @@ impl From<&NetworkConfig> for NetworkTable {
     }
 }
 
-/// Reads `tables`, each on top of `defaults`, and checks them against each other and the server's
-/// `settings`.
+/// Reads `tables`, each on top of `defaults`, and checks them against each other, the server's
+/// `settings`, and the gates that they name.
 pub(super) fn networks(
     tables: Vec<(Place, Layer)>,
     defaults: &Layer,
     settings: &Settings,
+    auths: &[AuthConfig],
 ) -> Result<Vec<NetworkConfig>, ConfigError> {
     let mut seen = HashSet::new();
     let mut networks = Vec::with_capacity(tables.len());
@@ -192,6 +196,8 @@ pub(super) fn networks(
         }
         let network = network(&table, defaults)?;
         check(&network, settings).map_err(refused)?;
+        let checked = network.access.check(&network.settings, auths);
+        checked.map_err(|error| refused(NetworkError::Access(error)))?;
         if !seen.insert(network.path()) {
             return Err(refused(NetworkError::Twice(network.path())));
         }
@@ -210,11 +216,12 @@ fn network(table: &Layer, defaults: &Layer) -> Result<NetworkConfig, ConfigError
     let rpc = options.rpc(&settings);
     let network = Network { project, architecture: ARCHITECTURE, chain_id: chain_id.0 };
     let gateway = options.gateway(network, upstreams);
-    Ok(NetworkConfig { gateway, settings: rpc.fit(settings), rpc })
+    let access = read::<Access>(table)?;
+    Ok(NetworkConfig { gateway, settings: rpc.fit(settings), rpc, access })
 }
 
 fn check(network: &NetworkConfig, server: &Settings) -> Result<(), NetworkError> {
-    let NetworkConfig { gateway, rpc, settings } = network;
+    let NetworkConfig { gateway, rpc, settings, access: _ } = network;
     let project = &gateway.network.project;
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     if project.is_empty() || !project.bytes().all(is_plain) {

@@ -8,6 +8,7 @@ use weir::reactor::settings::{RouteSettings, Settings};
 use weir::services::proxy::{Choose, DownPolicy, PoolSettings};
 
 use super::Config;
+use super::auth::AuthConfig;
 use super::networks::NetworkConfig;
 use super::relays::RelayConfig;
 use super::routes::{RouteConfig, RouteService};
@@ -40,6 +41,7 @@ impl Config {
             .chain(of_pools)
             .chain(self.routes.iter().flat_map(route_notes))
             .chain(self.relays.iter().flat_map(|relay| relay_notes(relay, self)))
+            .chain(self.auths.iter().filter_map(|auth| unused_gate(auth, self)))
             .collect()
     }
 }
@@ -48,6 +50,13 @@ impl Config {
 fn is_public(path: &Path) -> bool {
     const READ_BY_OTHERS: u32 = 0o004;
     path.metadata().is_ok_and(|metadata| metadata.mode() & READ_BY_OTHERS != 0)
+}
+
+fn unused_gate(auth: &AuthConfig, config: &Config) -> Option<String> {
+    let of_routes = config.routes.iter().map(|route| &route.access);
+    let of_networks = config.networks.iter().map(|network| &network.access);
+    let is_used = of_routes.chain(of_networks).any(|access| access.auth() == Some(&auth.name));
+    (!is_used).then(|| format!("auth {}: is unused: no route names it", auth.name))
 }
 
 fn unused_address_header(server: &Settings) -> Option<String> {

@@ -6,6 +6,7 @@
 //! settings structs. These options convert to and from those structs. Only the syntax of single
 //! values is checked here.
 
+mod auth;
 mod heartbeat;
 mod pool;
 mod proxy;
@@ -17,6 +18,8 @@ mod server;
 
 use clap::Args;
 
+pub(crate) use self::auth::AuthKind;
+pub(super) use self::auth::{AuthTable, GateOptions};
 pub(super) use self::heartbeat::HeartbeatOptions;
 pub(super) use self::pool::{PoolOptions, PoolTable};
 pub(super) use self::proxy::ProxyOptions;

@@ -12,6 +12,8 @@ use weir::services::nostr::settings::RelaySettings;
 use weir::services::proxy::{PoolSettings, ProxySettings};
 use weir::services::rooms::RoomSettings;
 
+use super::access::Access;
+use super::auth::AuthConfig;
 use super::error::{ConfigError, PathError, RouteConfigError};
 use super::keys::{Given, Keys, Layer, place_of, read};
 use super::options::{HeartbeatOptions, ProxyOptions, RoomOptions, RouteOptions};
@@ -32,6 +34,7 @@ pub(crate) struct RouteConfig {
     /// Whether a `GET` of the path without upgrade returns the demo page.
     pub(crate) page: bool,
     pub(crate) settings: RouteSettings,
+    pub(crate) access: Access,
 }
 
 /// The service of a route.
@@ -131,14 +134,21 @@ fn route_table(pairs: &[(&str, &str)]) -> (Place, Layer) {
     (Place::BuiltIn, pairs.iter().map(entry).collect())
 }
 
+/// What routes may name.
+#[derive(Clone, Copy)]
+pub(super) struct Known<'a> {
+    pub(super) pools: &'a [PoolSettings],
+    pub(super) relays: &'a [&'a str],
+    pub(super) auths: &'a [AuthConfig],
+}
+
 /// Reads `tables`, each on top of `defaults`, and checks them against each other, the server's
-/// `settings`, the `pools` and names of `relays`, and the paths `taken` by networks.
+/// `settings`, what is `known`, and the paths `taken` by networks.
 pub(super) fn routes(
     tables: Vec<(Place, Layer)>,
     defaults: &Layer,
     settings: &Settings,
-    pools: &[PoolSettings],
-    relays: &[&str],
+    known: Known<'_>,
     taken: impl Iterator<Item = String>,
 ) -> Result<Vec<RouteConfig>, ConfigError> {
     let mut seen: HashSet<RoutePattern> = taken.filter_map(|path| path.parse().ok()).collect();
@@ -151,8 +161,10 @@ pub(super) fn routes(
             Err(ConfigError::Route { place, error })
         };
         let pattern = match check(&route, settings).and_then(|pattern| {
-            check_pool(&route, pools)?;
-            check_relay(&route, relays)?;
+            check_pool(&route, known.pools)?;
+            check_relay(&route, known.relays)?;
+            let checked = route.access.check(&route.settings, known.auths);
+            checked.map_err(|error| RouteConfigError::Access(route.path.clone(), error))?;
             Ok(pattern)
         }) {
             Ok(pattern) => pattern,
@@ -226,7 +238,8 @@ fn route(place: &Place, table: Layer, defaults: &Layer) -> Result<RouteConfig, C
     };
     let connections_max = given.connections_max.0.map(|count| count.0);
     let settings = settings.heartbeat(heartbeat).connections_max(connections_max);
-    Ok(RouteConfig { path: given.path, page: given.page, settings, service })
+    let access = read::<Access>(&layer)?;
+    Ok(RouteConfig { path: given.path, page: given.page, settings, access, service })
 }
 
 /// The heartbeat of a route that has a key of it.

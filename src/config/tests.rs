@@ -15,6 +15,7 @@ use super::routes::{RouteService, RouteTable};
 use super::*;
 use weir::services::rooms::RoomSettings;
 
+mod auth;
 mod pools;
 
 fn layer(pairs: &[(&str, &str)]) -> Layer {
@@ -374,6 +375,7 @@ fn the_effective_configuration_parses_to_an_equal_one() {
         bytes_rate_per_address = '3 MiB/min burst 1 MiB'
         over = 'close'
         over_grace = '11s'
+        refuse = 'close'
         outbox_low = '32 KiB'
         outbox_soft = '512 KiB'
         outbox_hard = '8 MiB'

@@ -1,4 +1,5 @@
-//! The admin address: `GET /metrics`, `GET /healthz` and `GET /readyz`.
+//! The admin address: `GET /metrics`, `GET /healthz` and `GET /readyz`, and with gates the [sign-out](SignOut)
+//! of subjects.
 //!
 //! Each scrape collects the counts of every [`Source`] and encodes them in the text format of
 //! Prometheus, or in OpenMetrics for a client that asks for it. There is no cost between scrapes:
@@ -6,6 +7,7 @@
 
 mod format;
 mod samples;
+mod sign_out;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -20,6 +22,7 @@ use crate::reactor::{
 };
 
 pub use self::samples::Samples;
+pub use self::sign_out::{SIGN_OUT, SignOut};
 
 /// The path of the metrics.
 pub const METRICS: &str = "/metrics";

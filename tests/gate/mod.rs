@@ -14,6 +14,7 @@ use weir::reactor::{
 use crate::support::{DEADLINE, Server};
 
 mod identities;
+mod operators;
 mod refusals;
 mod rooms;
 mod verdicts;

@@ -5,6 +5,7 @@ use std::fmt;
 use weir::reactor::settings::SettingsError;
 use weir::services::rpc::gateway::UPSTREAMS_MAX;
 
+use super::access::AccessError;
 use crate::config::values::shown;
 
 /// Why a network was rejected.
@@ -15,6 +16,8 @@ pub(crate) enum NetworkError {
     /// Too many upstreams: this many.
     Upstreams(usize),
     Twice(String),
+    /// The gate of the network.
+    Access(AccessError),
     Settings(SettingsError),
     /// The server would never let one outbox hold the largest answer. In bytes.
     AboveBuffered {
@@ -35,6 +38,7 @@ impl NetworkError {
     /// itself.
     pub(in crate::config) fn contradiction(&self) -> String {
         match self {
+            NetworkError::Access(error) => error.contradiction().to_owned(),
             NetworkError::Settings(error) => error.to_string(),
             NetworkError::AboveBuffered { .. } => "response_max buffered_max".to_owned(),
             NetworkError::AboveTopics { name, limit, .. } => format!("{name} {limit}"),
@@ -55,6 +59,7 @@ impl fmt::Display for NetworkError {
                 write!(f, "a [[network]] may have at most {UPSTREAMS_MAX} upstreams, not {count}")
             }
             NetworkError::Twice(path) => write!(f, "{path} is defined twice"),
+            NetworkError::Access(error) => error.fmt(f),
             NetworkError::Settings(error) => error.fmt(f),
             NetworkError::AboveBuffered { hard, all } => write!(
                 f,

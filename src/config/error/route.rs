@@ -5,6 +5,7 @@ use std::fmt;
 use weir::reactor::PatternError;
 use weir::reactor::settings::SettingsError;
 
+use super::access::AccessError;
 use crate::nearest::suggest;
 
 /// Why a route was rejected. Sizes are in bytes.
@@ -38,6 +39,8 @@ pub(crate) enum RouteConfigError {
         hold: usize,
         soft: usize,
     },
+    /// The gate of the route.
+    Access(String, AccessError),
     Settings(String, SettingsError),
     /// The limit of all buffered bytes is below the limit of one outbox.
     AboveBuffered {
@@ -74,6 +77,7 @@ impl RouteConfigError {
             RouteConfigError::HoldAboveSoft { .. } => "hold_max outbox_soft".to_owned(),
             RouteConfigError::NoPool { .. } => "pool".to_owned(),
             RouteConfigError::NoRelay { .. } => "relay".to_owned(),
+            RouteConfigError::Access(_, error) => error.contradiction().to_owned(),
             _ => String::new(),
         }
     }
@@ -115,6 +119,7 @@ impl fmt::Display for RouteConfigError {
                 f,
                 "path {path:?}: hold_max ({hold} bytes) must not exceed outbox_soft ({soft} bytes)"
             ),
+            RouteConfigError::Access(path, error) => write!(f, "path {path:?}: {error}"),
             RouteConfigError::Settings(path, error) => write!(f, "path {path:?}: {error}"),
             RouteConfigError::AboveBuffered { path, hard, all } => write!(
                 f,

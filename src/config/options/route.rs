@@ -4,7 +4,7 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 use weir::reactor::Priority;
 use weir::reactor::settings::{
-    DeflateMode, HostPattern, OverRate, Rate, RouteSettings, SlowPolicy,
+    DeflateMode, HostPattern, OverRate, Rate, RefuseBy, RouteSettings, SlowPolicy,
 };
 
 use crate::config::addresses::Origin;
@@ -105,6 +105,10 @@ pub(in crate::config) struct RouteOptions {
     #[arg(long, value_name = "TIME", default_value_t = Span(route().over_grace))]
     over_grace: Span,
 
+    /// How a valid upgrade is refused; browsers hide an HTTP status from scripts
+    #[arg(long, value_name = "HOW", value_enum, default_value_t = route().refuse.into())]
+    refuse: Refuse,
+
     /// Refuse an upgrade that offers no subprotocol of the service
     #[arg(long, value_name = "BOOL", default_value_t = route().require_protocol)]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
@@ -159,6 +163,16 @@ pub(in crate::config) enum Over {
     /// Do not read the connection until tokens are back
     Pause,
     /// The same, and after over_grace close the connection with 1008
+    Close,
+}
+
+/// The names of [`RefuseBy`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(in crate::config) enum Refuse {
+    /// By an HTTP status
+    Http,
+    /// By a 101 and a Close, whose code and reason browsers show to scripts
     Close,
 }
 
@@ -236,6 +250,24 @@ impl From<Over> for OverRate {
     }
 }
 
+impl From<RefuseBy> for Refuse {
+    fn from(by: RefuseBy) -> Refuse {
+        match by {
+            RefuseBy::Http => Refuse::Http,
+            RefuseBy::Close => Refuse::Close,
+        }
+    }
+}
+
+impl From<Refuse> for RefuseBy {
+    fn from(by: Refuse) -> RefuseBy {
+        match by {
+            Refuse::Http => RefuseBy::Http,
+            Refuse::Close => RefuseBy::Close,
+        }
+    }
+}
+
 impl From<DeflateMode> for Deflate {
     fn from(mode: DeflateMode) -> Deflate {
         match mode {
@@ -279,6 +311,7 @@ impl From<&RouteSettings> for RouteOptions {
             bytes_rate_per_address: OrOff(settings.bytes_rate_per_address.map(ByteRate)),
             over: settings.over.into(),
             over_grace: Span(settings.over_grace),
+            refuse: settings.refuse.into(),
             require_protocol: settings.require_protocol,
             deflate: settings.deflate.into(),
             deflate_min: Size(settings.deflate_bytes_min),
@@ -318,6 +351,7 @@ impl RouteOptions {
             .bytes_rate_per_address(options.bytes_rate_per_address.0.map(|rate| rate.0))
             .over(options.over.into())
             .over_grace(options.over_grace.0)
+            .refuse(options.refuse.into())
             .require_protocol(options.require_protocol)
             .deflate(options.deflate.into())
             .deflate_bytes_min(options.deflate_min.0)
