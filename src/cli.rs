@@ -36,6 +36,7 @@ SIZE   bytes, or with a unit: 65536, \"64 KiB\", 1MB
 TIME   with a unit: 250ms, 10s, \"1m 30s\"
 RATE   \"10/s\", \"100/min\", \"10/s burst 50\"
 CIDR   10.0.0.0/8, 2001:db8::/32, or a single address
+PERCENT 85%
 Lists (ADDR, CIDR, ORIGIN): repeat the flag, or separate the values by commas.
 
 Routes are set in the file. The default is an echo at / and rooms at /rooms/{name}:

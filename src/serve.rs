@@ -117,12 +117,13 @@ fn run(config: &Config, sources: Sources, audit: Option<AuditLog>) -> Result<(),
     sources.push(Box::new(reload.source));
     sources.extend(audit.as_ref().map(|audit| Box::new(audit.source()) as Box<dyn Source>));
     if config.server.admin.is_some() {
-        add_admin(&mut reactor, sources)?;
+        let admin = add_admin(&mut reactor, sources)?;
         if !gates.is_empty() {
             add_sign_out(&mut reactor, gates)?;
         }
-        if let Some(mail) = mail {
-            add_operator(&mut reactor, mail)?;
+        match mail {
+            Some(mail) => add_operator(&mut reactor, mail)?,
+            None => add_admin_route(&mut reactor, admin::STATUS, admin)?,
         }
         add_exports(&mut reactor, exported)?;
     }
@@ -275,29 +276,38 @@ fn add_network(
     Ok(source)
 }
 
-fn add_admin(reactor: &mut Reactor, sources: Vec<Box<dyn Source>>) -> Result<(), Box<dyn Error>> {
+fn add_admin(
+    reactor: &mut Reactor,
+    sources: Vec<Box<dyn Source>>,
+) -> Result<ServiceId, Box<dyn Error>> {
     let service = reactor.add_service(Admin::new(sources))?;
     for path in [admin::METRICS, admin::HEALTH, admin::READY] {
-        let settings = RouteSettings::default().listener_group(ADMIN_GROUP);
-        reactor.add_route(path, service, settings)?;
+        add_admin_route(reactor, path, service)?;
     }
+    Ok(service)
+}
+
+fn add_admin_route(
+    reactor: &mut Reactor,
+    path: &str,
+    service: ServiceId,
+) -> Result<(), Box<dyn Error>> {
+    let settings = RouteSettings::default().listener_group(ADMIN_GROUP);
+    reactor.add_route(path, service, settings)?;
     Ok(())
 }
 
 /// Adds the sign-out of subjects to the admin address.
 fn add_sign_out(reactor: &mut Reactor, gates: Gates) -> Result<(), Box<dyn Error>> {
     let service = reactor.add_service(SignOut::new(gates))?;
-    let settings = RouteSettings::default().listener_group(ADMIN_GROUP);
-    reactor.add_route(admin::SIGN_OUT, service, settings)?;
-    Ok(())
+    add_admin_route(reactor, admin::SIGN_OUT, service)
 }
 
-/// Adds the state of the proxy's pools, and drains, to the admin address.
+/// Adds the state of the proxy's pools and of the load, and drains, to the admin address.
 fn add_operator(reactor: &mut Reactor, proxy: MailSender<ProxyMail>) -> Result<(), Box<dyn Error>> {
     let service = reactor.add_service(ProxyOperator::new(proxy))?;
     for path in [proxy::STATUS, proxy::DRAIN, proxy::UNDRAIN] {
-        let settings = RouteSettings::default().listener_group(ADMIN_GROUP);
-        reactor.add_route(path, service, settings)?;
+        add_admin_route(reactor, path, service)?;
     }
     Ok(())
 }

@@ -28,6 +28,7 @@ mod guide;
 mod handshake;
 mod heartbeat;
 mod layers;
+mod levels;
 mod library;
 mod lifecycle;
 mod measuring;

@@ -343,6 +343,14 @@ fn the_effective_configuration_parses_to_an_equal_one() {
         head_max = 5000
         key_reuse_window = '1m 1ms'
         buffered_max = '1 GB'
+        levels = false
+        delay_elevated = '9ms'
+        delay_critical = '49ms'
+        memory_max = '3 GiB'
+        memory_elevated = '84%'
+        memory_critical = '92%'
+        reserve = '6%'
+        shed_max = '19%'
         topics_max = 1234
         topics_per_connection_max = 300
         deflate_level = 2

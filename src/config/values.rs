@@ -126,6 +126,34 @@ impl Serialize for Span {
     }
 }
 
+/// A part of a whole: `85%`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Percent(pub(crate) u8);
+
+impl FromStr for Percent {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Percent, Self::Err> {
+        let digits = text.trim().strip_suffix('%').map(str::trim_end);
+        match digits.and_then(|digits| digits.parse().ok()) {
+            Some(percent @ 0..=100) => Ok(Percent(percent)),
+            _ => Err(r#"expected a percentage such as "85%""#),
+        }
+    }
+}
+
+impl fmt::Display for Percent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}%", self.0)
+    }
+}
+
+impl Serialize for Percent {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
 /// A value, or the word `off`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct OrOff<T>(pub(crate) Option<T>);
@@ -366,6 +394,16 @@ mod tests {
         assert_eq!(off("0"), Ok(None));
         assert_eq!(off("5s"), Ok(Some(Duration::from_secs(5))));
         assert!(off("5").unwrap_err().ends_with(r#"as in "5s", or "off""#));
+    }
+
+    #[test]
+    fn percentages_have_their_sign() {
+        let percent = |text: &str| text.parse::<Percent>().map(|percent| percent.0);
+        assert_eq!((percent("85%"), percent(" 5 % "), percent("0%")), (Ok(85), Ok(5), Ok(0)));
+        for text in ["85", "101%", "-1%", "%", "0.5%"] {
+            assert!(percent(text).is_err(), "{text}");
+        }
+        assert_eq!(Percent(93).to_string(), "93%");
     }
 
     #[test]

@@ -27,6 +27,7 @@ use super::parts::entropy::MaskKeys;
 use super::parts::keys::RecentKeys;
 use super::parts::ledger::Ledger;
 use super::parts::lines::LineLimits;
+use super::parts::load::LoadState;
 use super::parts::mailbox::Notifiers;
 use super::parts::metrics::Metrics;
 use super::parts::observed::Observed;
@@ -87,12 +88,14 @@ pub(super) struct Queues {
 }
 
 impl Queues {
-    /// Puts postponed connections back, at the front of the read queue.
+    /// Puts postponed connections back, at the front of the read queue; returns their number.
     #[cold]
-    pub(super) fn requeue_postponed(&mut self) {
+    pub(super) fn requeue_postponed(&mut self) -> usize {
+        let postponed = self.postponed.len();
         for id in self.postponed.drain(..).rev() {
             self.read.push_front(id);
         }
+        postponed
     }
 
     /// See [`Core::wake`].
@@ -169,6 +172,8 @@ pub(super) struct Core {
     /// The type name of each service.
     pub(super) service_names: Vec<&'static str>,
     pub(super) metrics: Metrics,
+    /// The load, and what follows from its level.
+    pub(super) load: LoadState,
     pub(super) registry: Registry,
     pub(super) notifiers: Notifiers,
     /// Commands put by other threads with a handle.
@@ -235,6 +240,7 @@ impl Core {
             recovery: Recovery::default(),
             service_names: Vec::new(),
             metrics: Metrics::default(),
+            load: LoadState::new(&settings),
             registry,
             commands: Commands::new(notifiers.notifier(ServiceId::LOOP)),
             notifiers,

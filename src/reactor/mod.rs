@@ -47,6 +47,7 @@ use self::core::Core;
 use self::parts::listener::{Listener, Reserve};
 use self::parts::mailbox::Notifiers;
 use self::parts::observed::Observed;
+use self::parts::rounds::Rounds;
 use self::parts::shutdown::Shutdown;
 use self::parts::signals::SignalHandler;
 use self::parts::stats::TurnStats;
@@ -62,6 +63,7 @@ pub use self::api::gate::Gate;
 pub use self::api::handle::Handle;
 pub use self::api::id::{ConnId, GateId, RouteId, ServiceId};
 pub use self::api::identity::{Identity, IdentityError, Requirement, RequirementError};
+pub use self::api::level::{Level, Load, Resource, ResourceLoad};
 pub use self::api::metadata::{Metadata, MetadataError};
 pub use self::api::observer::{Event, EventConn, EventKind, Observer};
 pub use self::api::outcome::{Decision, More, SendOutcome, Verdict};
@@ -169,12 +171,15 @@ pub struct Reactor {
     core: Core,
     /// The share of each connection in this read phase.
     share: Share,
+    /// The rounds since the last sample of the load.
+    rounds: Rounds,
     shutdown: Option<Shutdown>,
     signal_handler: Option<SignalHandler>,
     /// Only if `turn_stats` is set, because it reads the clock in each phase.
     stats: Option<TurnStats>,
-    /// When the previous turn started.
+    /// When the previous turn started, and when it ended.
     previous: Time,
+    ended: Time,
     /// No timer fires before this time.
     timers_held_until: Time,
 }
@@ -201,10 +206,12 @@ impl Reactor {
             reserve: Reserve::new(),
             core: Core::new(settings, registry, notifiers)?,
             share: Share::default(),
+            rounds: Rounds::default(),
             shutdown: None,
             signal_handler: None,
             stats,
             previous: Time::ZERO,
+            ended: Time::ZERO,
             timers_held_until: Time::ZERO,
             poll,
         })

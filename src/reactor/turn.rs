@@ -33,6 +33,9 @@ impl Reactor {
         self.poll(wait)?;
         self.core.now = self.clock();
         self.core.metrics.turns += 1;
+        if self.core.now >= self.core.load.due {
+            self.sample_load(wait);
+        }
         let end = match self.stats {
             None => {
                 self.phases(|_| {});
@@ -41,6 +44,8 @@ impl Reactor {
             Some(_) => self.timed_phases(),
         };
         self.previous = self.core.now;
+        self.ended = end;
+        self.rounds.end_turn(self.core.now, end);
         self.core.metrics.turns_took.count(end.since(self.core.now));
         if cfg!(debug_assertions) {
             self.core.check_ledger();
@@ -150,13 +155,16 @@ impl Reactor {
         self.core.tls.handshakes.refill();
         let queued = self.core.queues.read.len();
         self.core.work.begin(READ_WORK);
-        if queued != self.share.connections {
+        if queued != self.share.is_for {
             self.share = Share::of(queued);
         }
-        let left = self.read_queued(queued);
+        let mut left = self.read_queued(queued);
         self.core.metrics.phases_cut += u64::from(left > 0);
         if !self.core.queues.postponed.is_empty() {
-            self.core.queues.requeue_postponed();
+            left += self.core.queues.requeue_postponed();
+        }
+        if left > 0 || self.rounds.is_open() {
+            self.rounds.count_reads(self.core.now, queued, queued - left);
         }
         if self.core.tls.handshakes.refused_at().is_some() {
             self.read_refused_handshakes();

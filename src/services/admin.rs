@@ -1,5 +1,5 @@
-//! The admin address: `GET /metrics`, `GET /healthz` and `GET /readyz`, and with gates the [sign-out](SignOut)
-//! of subjects.
+//! The admin address: `GET /metrics`, `GET /healthz`, `GET /readyz` and `GET /status`, and with gates the
+//! [sign-out](SignOut) of subjects.
 //!
 //! Each scrape collects the counts of every [`Source`] and encodes them in the text format of
 //! Prometheus, or in OpenMetrics for a client that asks for it. There is no cost between scrapes:
@@ -17,8 +17,8 @@ use crate::protocol::Message;
 use crate::protocol::handshake::{self, Refusal, Response};
 use crate::reactor::settings::{Limit, Settings};
 use crate::reactor::{
-    CloseReason, ConnId, Context, Decision, HttpRequest, Metric, Metrics, Occupancy, Service,
-    UpgradeRequest,
+    CloseReason, ConnId, Context, Decision, HttpRequest, Level, Load, Metric, Metrics, Occupancy,
+    Priority, ResourceLoad, Service, UpgradeRequest,
 };
 
 pub use self::samples::Samples;
@@ -29,8 +29,10 @@ pub const METRICS: &str = "/metrics";
 /// Liveness: 200 while the loop runs, also during a shutdown.
 pub const HEALTH: &str = "/healthz";
 /// Readiness: 200 if new clients should connect here, otherwise 503 with the reason. A full server
-/// is ready, and the body states that it is full.
+/// is ready, and the body states that it is full. A critically loaded one is not.
 pub const READY: &str = "/readyz";
+/// The load of the loop as JSON: its level, and each resource with its last samples.
+pub const STATUS: &str = "/status";
 /// A source of metrics.
 pub trait Source: fmt::Debug {
     /// Adds the source's metrics as of now.
@@ -63,6 +65,7 @@ impl Admin {
         measure_loop(&mut samples, metrics);
         let waiting = metrics.awaiting_refusal_now as usize;
         compare_limits(&mut samples, waiting, cx.occupancy(), cx.settings());
+        show_load(&mut samples, &cx.load(), cx.clients_by_priority());
         for source in &self.sources {
             source.collect(&mut samples, cx);
         }
@@ -182,6 +185,31 @@ fn compare_limits(
     samples.gauge("draining", help, &[], f64::from(u8::from(occupancy.is_draining)));
 }
 
+/// The load by resource, and clients by priority.
+fn show_load(samples: &mut Samples, load: &Load, clients: [usize; Priority::ALL.len()]) {
+    for ResourceLoad { resource, pressure, value, .. } in &load.resources {
+        match pressure {
+            Some(pressure) => {
+                let help = "Load of a resource; 1 is elevated";
+                samples.gauge("pressure", help, &[("resource", resource.name())], *pressure);
+            }
+            None => {
+                let help = "Part of the time in which the loop works, 0 to 1";
+                samples.gauge("busy_ratio", help, &[], *value);
+            }
+        }
+    }
+    for (level, changes) in Level::ALL.iter().zip(load.changes) {
+        let help = "Changes of the load level, by the level reached";
+        samples.counter("level_changes", help, &[("to", level.name())], changes);
+    }
+    for (priority, count) in Priority::ALL.iter().zip(clients) {
+        let help = "Connections of clients, by priority";
+        let labels = [("priority", priority.name())];
+        samples.gauge("priority_connections", help, &labels, count as f64);
+    }
+}
+
 impl Service for Admin {
     fn methods(&self) -> &'static [&'static str] {
         &["GET", "HEAD"]
@@ -197,6 +225,7 @@ impl Service for Admin {
             METRICS => self.metrics(cx, request.http),
             HEALTH => Response::text(200, "ok\n"),
             READY => self.readiness(cx),
+            STATUS => status(cx),
             _ => Response::text(404, "no such path"),
         })
     }
@@ -217,6 +246,11 @@ impl Admin {
     }
 }
 
+fn status(cx: &Context<'_>) -> Response {
+    let text = format!("{{\"load\":{}}}\n", cx.load().to_json());
+    Response::new(200, "application/json", text.into_bytes())
+}
+
 fn readiness(cx: &Context<'_>) -> Response {
     let occupancy = cx.occupancy();
     let Occupancy { clients, clients_max, outbound, .. } = occupancy;
@@ -227,6 +261,9 @@ fn readiness(cx: &Context<'_>) -> Response {
     if let Some((service, name)) = cx.recovering().next() {
         let text = format!("service {} ({name}) panicked in on_mail\n", service.number());
         return Response::text(503, text);
+    }
+    if cx.load().level == Level::Critical {
+        return Response::text(503, "the load is critical\n");
     }
     if occupancy.is_full {
         let text = format!("ready, but full: {clients} of {clients_max} connections\n");

@@ -16,13 +16,14 @@ use crate::protocol::handshake::{Refusal, Response};
 use crate::protocol::{CloseCode, Message, SharedFrame};
 use crate::reactor::settings::with_setters;
 use crate::reactor::{
-    CloseReason, ConnId, ConnMap, Context, Decision, Identity, PublishOptions, Requirement,
+    CloseReason, ConnId, ConnMap, Context, Decision, Identity, Level, PublishOptions, Requirement,
     SendOutcome, Service, Target, UpgradeRequest,
 };
 
 /// Maximum length of a room's name in bytes.
 pub const NAME_BYTES_MAX: usize = 128;
-/// Maximum size of the histories of all rooms of a service, bookkeeping included. Above it, the
+/// Maximum size of the histories of all rooms of a service, bookkeeping included; half of it while the
+/// load is elevated, and a quarter while it is critical. Above it, the
 /// room without members that has been idle longest loses its history.
 pub const HISTORIES_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Delay in which changes of a room's presence are combined: 1,000 members who join together must
@@ -155,9 +156,11 @@ impl Rooms {
         named.or_else(|| self.histories.name(name))
     }
 
-    /// Drops expired messages, a limited number of rooms at a time.
+    /// Drops expired messages, and those above the limit of all rooms, a limited number of rooms at a
+    /// time.
     fn sweep(&mut self, cx: &mut Context<'_>) {
-        if self.histories.expire(cx.now(), SWEEP_ROOMS_MAX) {
+        let may_expire = self.histories.expire(cx.now(), SWEEP_ROOMS_MAX);
+        if may_expire || self.histories.shrink(SWEEP_ROOMS_MAX) {
             let _ = cx.schedule(SWEEP_AGAIN, SWEEP);
         }
     }
@@ -252,6 +255,11 @@ impl Service for Rooms {
     fn on_empty(&mut self, _cx: &mut Context<'_>, topic: &str) {
         self.rooms.remove(topic);
         self.histories.leave(topic);
+    }
+
+    fn on_load_level(&mut self, cx: &mut Context<'_>, level: Level) {
+        self.histories.limit_total(HISTORIES_BYTES_MAX >> (level as u32));
+        self.sweep(cx);
     }
 
     fn on_timer(&mut self, cx: &mut Context<'_>, key: u64) {

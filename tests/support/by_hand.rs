@@ -25,8 +25,18 @@ impl ByHand {
         ByHand::listening(ListenSettings::new(any()).secure(true), settings, build)
     }
 
-    /// A reactor with this listener.
+    /// A reactor with this listener, and without load levels.
     pub fn listening(
+        listen: ListenSettings,
+        settings: Settings,
+        build: impl FnOnce(&mut Reactor),
+    ) -> ByHand {
+        // A busy machine would raise them.
+        ByHand::with_levels(listen, settings.levels(false), build)
+    }
+
+    /// A reactor with this listener, and load levels as in these settings.
+    pub fn with_levels(
         listen: ListenSettings,
         settings: Settings,
         build: impl FnOnce(&mut Reactor),

@@ -29,6 +29,11 @@ pub fn clean<A: AsRef<OsStr>>(
         command.env_remove(name);
     }
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let is_check = command.get_args().next().is_some_and(|first| first == "check");
+    if !is_check {
+        // A busy machine would raise the load level. Tests of levels pass `--levels`.
+        command.env("WEIR_LEVELS", "false");
+    }
     command
 }
 

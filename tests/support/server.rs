@@ -34,8 +34,18 @@ impl Server {
         })
     }
 
-    /// A reactor with this listener.
+    /// A reactor with this listener, and without load levels.
     pub fn listening(
+        listen: ListenSettings,
+        settings: Settings,
+        build: impl FnOnce(&mut Reactor) + Send + 'static,
+    ) -> Server {
+        // A busy machine would raise them.
+        Server::with_levels(listen, settings.levels(false), build)
+    }
+
+    /// A reactor with this listener, and load levels as in these settings.
+    pub fn with_levels(
         listen: ListenSettings,
         settings: Settings,
         build: impl FnOnce(&mut Reactor) + Send + 'static,

@@ -6,14 +6,14 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use weir::reactor::settings::{
-    ClientAddressFrom, Limit, ListenSettings, Prefix, Rate, Settings, TlsSettings,
+    ClientAddressFrom, Limit, ListenSettings, MemoryMax, Prefix, Rate, Settings, TlsSettings,
 };
 
 use super::heartbeat::HeartbeatOptions;
 use crate::audit::AuditSettings;
 use crate::config::addresses::{Address, Listen};
 use crate::config::tls::{TlsMistake, TlsOptions};
-use crate::config::values::{Count, FileName, OrAuto, OrOff, Size, Span, texts};
+use crate::config::values::{Count, FileName, OrAuto, OrOff, Percent, Size, Span, texts};
 use crate::logging::{LogFilter, LogFormat, LogSettings};
 
 /// The default listener.
@@ -150,6 +150,50 @@ pub(in crate::config) struct ServerOptions {
     #[arg(default_value_t = Count(server().topics_per_connection_max))]
     topics_per_connection_max: Count<usize>,
 
+    /// Restrict new and low-priority connections under load, and close some of them if that is not
+    /// enough; without, the load is only measured
+    #[arg(long, value_name = "BOOL", help_heading = "Load", default_value_t = server().levels)]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(action = clap::ArgAction::Set)]
+    levels: bool,
+
+    /// Wait of an event for the loop at which the load is elevated
+    #[arg(long, value_name = "TIME", help_heading = "Load")]
+    #[arg(default_value_t = Span(server().delay_elevated))]
+    delay_elevated: Span,
+
+    /// Wait of an event for the loop at which the load is critical
+    #[arg(long, value_name = "TIME", help_heading = "Load")]
+    #[arg(default_value_t = Span(server().delay_critical))]
+    delay_critical: Span,
+
+    /// Memory limit of the process, for the load; auto: that of its cgroup, else of the machine; off:
+    /// only buffered bytes are measured
+    #[arg(long, value_name = "SIZE", help_heading = "Load")]
+    #[arg(default_value_t = server().memory_max.into())]
+    memory_max: OrAuto<OrOff<Size>>,
+
+    /// Part of memory_max, or of the shared half of buffered_max, at which the load is elevated
+    #[arg(long, value_name = "PERCENT", help_heading = "Load")]
+    #[arg(default_value_t = Percent(server().memory_elevated_percent))]
+    memory_elevated: Percent,
+
+    /// Part of memory_max, or of the shared half of buffered_max, at which the load is critical
+    #[arg(long, value_name = "PERCENT", help_heading = "Load")]
+    #[arg(default_value_t = Percent(server().memory_critical_percent))]
+    memory_critical: Percent,
+
+    /// Part of connections_max for priorities high and critical; 0% unless a route has such a priority
+    /// or a gate
+    #[arg(long, value_name = "PERCENT", help_heading = "Load")]
+    #[arg(default_value_t = Percent(server().reserve_percent))]
+    reserve: Percent,
+
+    /// Part of the open connections that may be closed while the load is critical; 0%: none
+    #[arg(long, value_name = "PERCENT", help_heading = "Load")]
+    #[arg(default_value_t = Percent(server().shed_max_percent))]
+    shed_max: Percent,
+
     /// Compression level, from 1 (fastest) to 9 (smallest output)
     #[arg(long, value_name = "N", help_heading = "Compression")]
     #[arg(default_value_t = Count(server().deflate_level))]
@@ -240,6 +284,24 @@ impl From<AddressHeader> for ClientAddressFrom {
     }
 }
 
+impl From<MemoryMax> for OrAuto<OrOff<Size>> {
+    fn from(limit: MemoryMax) -> OrAuto<OrOff<Size>> {
+        match limit {
+            MemoryMax::Auto => OrAuto(None),
+            MemoryMax::Off => OrAuto(Some(OrOff(None))),
+            MemoryMax::Bytes(bytes) => OrAuto(Some(OrOff(Some(Size(bytes))))),
+        }
+    }
+}
+
+fn memory_max(limit: OrAuto<OrOff<Size>>) -> MemoryMax {
+    match limit {
+        OrAuto(None) => MemoryMax::Auto,
+        OrAuto(Some(OrOff(None))) => MemoryMax::Off,
+        OrAuto(Some(OrOff(Some(Size(bytes))))) => MemoryMax::Bytes(bytes),
+    }
+}
+
 fn server() -> Settings {
     Settings::default()
 }
@@ -288,6 +350,14 @@ impl ServerOptions {
             head_max: Size(settings.head_bytes_max),
             key_reuse_window: OrOff(settings.key_reuse_window.map(Span)),
             buffered_max: Size(settings.buffered_bytes_max),
+            levels: settings.levels,
+            delay_elevated: Span(settings.delay_elevated),
+            delay_critical: Span(settings.delay_critical),
+            memory_max: settings.memory_max.into(),
+            memory_elevated: Percent(settings.memory_elevated_percent),
+            memory_critical: Percent(settings.memory_critical_percent),
+            reserve: Percent(settings.reserve_percent),
+            shed_max: Percent(settings.shed_max_percent),
             topics_max: Count(settings.topics_max),
             topics_per_connection_max: Count(settings.topics_per_connection_max),
             deflate_level: Count(settings.deflate_level),
@@ -324,6 +394,14 @@ impl ServerOptions {
             .heartbeat(self.heartbeat.heartbeat())
             .topics_max(self.topics_max.0)
             .topics_per_connection_max(self.topics_per_connection_max.0)
+            .levels(self.levels)
+            .delay_elevated(self.delay_elevated.0)
+            .delay_critical(self.delay_critical.0)
+            .memory_max(memory_max(self.memory_max))
+            .memory_elevated_percent(self.memory_elevated.0)
+            .memory_critical_percent(self.memory_critical.0)
+            .reserve_percent(self.reserve.0)
+            .shed_max_percent(self.shed_max.0)
             .deflate_level(self.deflate_level.0)
             .deflate_mem_level(self.deflate_mem_level.0)
             .deflate_windows_bytes_max(self.deflate_windows_max.0)

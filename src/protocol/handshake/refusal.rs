@@ -144,6 +144,8 @@ refusals! {
     RouteFull = 503 "route_full" "no room on this path";
     /// The limit of connections to the admin address is reached.
     OperatorsFull = 503 "operators_full" "too many connections for operators";
+    /// The load level admits only connections of a higher priority.
+    Pressure = 503 "pressure" "server is overloaded";
     /// The server is shutting down.
     ShuttingDown = 503 "shutting_down" "server is shutting down";
     /// The server lacks memory or file descriptors.

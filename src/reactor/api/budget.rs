@@ -11,14 +11,27 @@ pub const EVENTS_PER_POLL: usize = 512;
 /// Bytes read from one connection per turn: the size of the scratch buffer. A frame of 64 KiB and
 /// its header fit several times.
 pub const READ_BYTES: usize = 256 * 1024;
-/// Bytes of a read after one that ended early: its rest waits in our memory. So a small budget of
-/// messages, or a rate, leaves further bytes in the peer's socket.
+/// Bytes of a read after one that ended early, and of one whose messages are limited by the load: its
+/// rest waits in our memory. So a small budget of messages, or a rate, leaves further bytes in the
+/// peer's socket.
 pub const SHORT_READ_BYTES: usize = 4 * 1024;
 /// Bytes of a read from a connection with a rate.
 pub const RATED_READ_BYTES_MAX: usize = 64 * 1024;
 /// Messages and other frames handled per connection and turn, including frames that complete no
 /// message.
 pub const MESSAGES_PER_READ: usize = 256;
+
+/// Messages per read of a connection of low priority while the load is elevated, and critical.
+pub const LOW_MESSAGES: [usize; 2] = [32, 8];
+/// The same for normal priority.
+pub const NORMAL_MESSAGES: [usize; 2] = [50, 20];
+/// Bytes per read of connections of low and normal priority while the load is elevated.
+pub const ELEVATED_READ_BYTES: usize = 64 * 1024;
+/// The same while it is critical.
+pub const CRITICAL_READ_BYTES: usize = 16 * 1024;
+
+/// Slots of the connection table that one sample of the load looks at.
+pub const VISITS_PER_SAMPLE: usize = 4096;
 
 /// Work of one read phase, for all connections together, in units of about 100 ns. Connections that
 /// were not reached go first in the next turn.
@@ -74,7 +87,8 @@ pub const FLUSHES: usize = 4096;
 pub const FLUSH_BYTES: usize = 16 * 1024 * 1024;
 /// Connections accepted from one listener per turn.
 pub const ACCEPTS: usize = 64;
-/// [`ACCEPTS`] while the number of connections is above its soft limit (80 %).
+/// [`ACCEPTS`] while the number of connections is above its soft limit (80 %), or the load is above
+/// normal.
 pub const ACCEPTS_WHEN_CROWDED: usize = 8;
 /// Calls of one service's `on_mail` per turn.
 pub const MAILS: usize = 1024;

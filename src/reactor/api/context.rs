@@ -12,8 +12,10 @@ use super::close_reason::CloseReason;
 use super::connect::Connect;
 use super::id::{ConnId, GateId, RouteId, ServiceId};
 use super::identity::{Identity, IdentityError};
+use super::level::{Level, Load};
 use super::metadata::MetadataError;
 use super::outcome::{Decision, SendOutcome, Verdict};
+use super::priority::Priority;
 use super::publish::{Payload, PublishOptions, Published, Target};
 use super::record::Record;
 use super::route::RouteError;
@@ -113,6 +115,22 @@ impl<'a> Context<'a> {
     /// The numbers of connections, their limits, and whether the loop is shutting down.
     pub fn occupancy(&self) -> Occupancy {
         self.core.admission.occupancy()
+    }
+
+    /// The number of clients of each priority, in the order of [`Priority::ALL`].
+    pub fn clients_by_priority(&self) -> [usize; Priority::ALL.len()] {
+        self.core.conns.by_priority()
+    }
+
+    /// The load of the loop, as of the last sample: its level, and the measurements by resource.
+    pub fn load(&self) -> Load {
+        self.core.load.levels.report()
+    }
+
+    /// The load level that services should act on, as in
+    /// [`on_load_level`](crate::reactor::Service::on_load_level).
+    pub fn load_level(&self) -> Level {
+        self.core.load.work_level()
     }
 
     /// Services whose [`on_mail`](crate::reactor::Service::on_mail) panicked and has not returned

@@ -15,6 +15,7 @@ pub(super) mod gate;
 pub(super) mod handle;
 pub(super) mod id;
 pub(super) mod identity;
+pub(super) mod level;
 pub(super) mod metadata;
 pub(super) mod observer;
 pub(super) mod outcome;

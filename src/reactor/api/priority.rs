@@ -1,6 +1,7 @@
 //! Priorities of connections: which of them are refused, slowed down and closed first under load.
 //!
-//! A route sets the initial priority; a gate may change it, up to the route's `priority_max`.
+//! A route sets the initial priority; a gate may change it, up to the route's `priority_max`. What
+//! each load level does to a priority is in `parts/load.rs`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -32,6 +33,11 @@ impl Priority {
             Priority::High => "high",
             Priority::Critical => "critical",
         }
+    }
+
+    /// Whether load levels restrict nothing about it.
+    pub(in crate::reactor) fn is_exempt(self) -> bool {
+        self >= Priority::High
     }
 }
 

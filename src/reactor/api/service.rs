@@ -12,6 +12,7 @@ use super::context::Context;
 #[cfg(feature = "proxy")]
 use super::exchange::{ExchangeEnd, HeadDecision};
 use super::id::ConnId;
+use super::level::Level;
 use super::outcome::{Decision, More};
 #[cfg(feature = "proxy")]
 use super::request::RequestHead;
@@ -197,6 +198,12 @@ pub trait Service: Any {
     /// A timer set by [`Context::schedule`] or [`Context::schedule_every`] is due.
     fn on_timer(&mut self, cx: &mut Context<'_>, key: u64) {
         let _ = (cx, key);
+    }
+
+    /// The load level has changed. At [`Level::Elevated`] a service should free what it can: connections
+    /// are closed only at the next one. The number of connections alone does not raise this level.
+    fn on_load_level(&mut self, cx: &mut Context<'_>, level: Level) {
+        let _ = (cx, level);
     }
 
     /// A signal with the action [`SignalAction::Call`](crate::reactor::SignalAction::Call) was

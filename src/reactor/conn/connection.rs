@@ -216,16 +216,19 @@ impl Connection {
         self.admission = self.admission.with_quota(quota).with_registration(registration);
     }
 
+    /// Whether a client has opened it, or a proxy for a client.
+    pub(crate) fn is_client(&self) -> bool {
+        matches!(self.quota(), Quota::Clients | Quota::Proxies)
+    }
+
     /// The priority as its route and gate have set it; connections of operators and of our own have
     /// the highest one.
     pub(crate) fn priority(&self) -> Priority {
-        match self.quota() {
-            Quota::Clients | Quota::Proxies => self.admission.priority(),
-            Quota::Outbound | Quota::Operators => Priority::Critical,
-        }
+        if self.is_client() { self.admission.priority() } else { Priority::Critical }
     }
 
-    pub(crate) fn set_priority(&mut self, priority: Priority) {
+    /// Only the table of connections calls it, since it counts priorities.
+    pub(super) fn set_priority(&mut self, priority: Priority) {
         self.admission = self.admission.with_priority(priority);
     }
 

@@ -12,8 +12,14 @@ use crate::reactor::api::settings::{RouteSettings, Settings};
 use crate::reactor::api::time::Time;
 
 impl Connection {
-    /// The next deadline and its kind, as a function of the state.
-    pub(crate) fn deadline(&self, settings: &Settings, route: &RouteSettings) -> (Time, Due) {
+    /// The next deadline and its kind, as a function of the state. A load level shifts `outbox_grace`
+    /// by `grace_shift` bits.
+    pub(crate) fn deadline(
+        &self,
+        settings: &Settings,
+        route: &RouteSettings,
+        grace_shift: u32,
+    ) -> (Time, Due) {
         match self.phase {
             Phase::Connecting | Phase::Handshake | Phase::Deferred => {
                 let cold = self.cold.as_deref();
@@ -48,7 +54,7 @@ impl Connection {
                 (since + patience, Due::Handshake)
             }
             Phase::Responding => self.responding_deadline(route),
-            Phase::Open => self.open_deadline(settings, route),
+            Phase::Open => self.open_deadline(settings, route, grace_shift),
             #[cfg(feature = "proxy")]
             Phase::Idle => (self.idle_until(), Due::Idle),
             #[cfg(feature = "proxy")]
@@ -82,7 +88,12 @@ impl Connection {
         (since + HTTP_ANSWER_TIMEOUT, Due::Handshake)
     }
 
-    fn open_deadline(&self, settings: &Settings, route: &RouteSettings) -> (Time, Due) {
+    fn open_deadline(
+        &self,
+        settings: &Settings,
+        route: &RouteSettings,
+        grace_shift: u32,
+    ) -> (Time, Due) {
         let blocked = self.outbox.blocked_since();
         // No heartbeat while reading is paused or the peer's window is full: its pong could not
         // reach us.
@@ -101,7 +112,7 @@ impl Connection {
             self.outbox
                 .above_soft_since()
                 .filter(|_| self.outbox.pressure() == Pressure::Congested)
-                .map(|since| (since + route.outbox_grace, Due::Grace)),
+                .map(|since| (since + route.outbox_grace / (1 << grace_shift), Due::Grace)),
             self.cold
                 .as_deref()
                 .and_then(|cold| cold.windows.as_ref()?.idle_at(route))

@@ -113,6 +113,11 @@ impl Outboxes {
         self.ledger.held().saturating_sub(self.spares.charged())
     }
 
+    /// What all connections hold, as a part of what is available to every connection.
+    pub(crate) fn common_part(&self) -> f64 {
+        self.ledger.common_part(self.held())
+    }
+
     /// Whether any connection may hold `more` bytes, even if all spare queues were in use.
     #[inline(always)]
     pub(crate) fn surely_fits_common(&self, more: usize) -> bool {

@@ -10,6 +10,7 @@ use slab::Slab;
 
 use super::connection::Connection;
 use crate::reactor::api::id::{ConnId, ServiceId};
+use crate::reactor::api::priority::Priority;
 
 /// All connections by slot; the serial is checked on each use.
 ///
@@ -19,6 +20,10 @@ pub(crate) struct Conns {
     slab: Slab<Connection>,
     /// Connections accepted at listeners for operators. Invariant: their number in `slab`.
     operators: usize,
+    /// Clients of each priority, in the order of [`Priority::ALL`].
+    by_priority: [usize; Priority::ALL.len()],
+    /// One more than the highest slot so far.
+    slots: usize,
     last_serial: u32,
     /// The number of connections, shared with other threads. Invariant: equal to `slab.len()`.
     counted: Arc<AtomicUsize>,
@@ -65,13 +70,22 @@ impl Conns {
 
     pub(crate) fn insert(&mut self, conn: Connection) {
         self.operators += usize::from(conn.is_operator());
-        self.slab.insert(conn);
+        if conn.is_client() {
+            self.by_priority[conn.priority() as usize] += 1;
+        }
+        let slot = self.slab.insert(conn);
+        self.slots = self.slots.max(slot + 1);
         self.count();
     }
 
     pub(crate) fn remove(&mut self, id: ConnId) -> Option<Connection> {
-        let is_operator = self.get(id)?.is_operator();
+        let conn = self.get(id)?;
+        let (is_operator, is_client, priority) =
+            (conn.is_operator(), conn.is_client(), conn.priority());
         self.operators -= usize::from(is_operator);
+        if is_client {
+            self.by_priority[priority as usize] -= 1;
+        }
         let removed = self.slab.try_remove(id.slot());
         self.count();
         removed
@@ -84,6 +98,37 @@ impl Conns {
 
     fn count(&self) {
         self.counted.store(self.slab.len(), Ordering::Relaxed);
+    }
+
+    /// Changes the priority of a client's connection.
+    pub(crate) fn set_priority(&mut self, id: ConnId, priority: Priority) {
+        let Some(conn) = self.get_mut(id).filter(|conn| conn.is_client()) else {
+            return;
+        };
+        let before = conn.priority();
+        conn.set_priority(priority);
+        self.by_priority[before as usize] -= 1;
+        self.by_priority[priority as usize] += 1;
+    }
+
+    /// Clients of each priority, in the order of [`Priority::ALL`].
+    pub(crate) fn by_priority(&self) -> [usize; Priority::ALL.len()] {
+        self.by_priority
+    }
+
+    /// One more than the highest slot that a connection has had.
+    pub(crate) fn slots(&self) -> usize {
+        self.slots
+    }
+
+    /// The connections in `count` slots from this one on.
+    pub(crate) fn in_slots(
+        &self,
+        first: usize,
+        count: usize,
+    ) -> impl Iterator<Item = (ConnId, &Connection)> {
+        let conn = |slot| self.slab.get(slot).map(|conn| (ConnId::new(slot, conn.serial), conn));
+        (first..first.saturating_add(count).min(self.slots)).filter_map(conn)
     }
 
     /// All connections with their ids.

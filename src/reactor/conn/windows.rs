@@ -53,6 +53,11 @@ impl Windows {
         (outgoing.held_bytes() > 0).then(|| self.used + route.deflate_idle)
     }
 
+    /// Whether the outgoing window holds memory and has not grown since then.
+    pub(crate) fn is_unused_since(&self, since: Time) -> bool {
+        self.outgoing.as_ref().is_some_and(|window| window.held_bytes() > 0) && self.used <= since
+    }
+
     /// The content of the outgoing window, which our next message may refer to.
     pub(crate) fn outgoing_bytes(&self) -> &[u8] {
         self.outgoing.as_ref().map_or(&[], Window::as_bytes)

@@ -16,6 +16,7 @@ use crate::reactor::Reactor;
 use crate::reactor::api::budget::{ACCEPT_PAUSE, ACCEPTS, ACCEPTS_WHEN_CROWDED};
 use crate::reactor::api::close_reason::{CloseReason, ProxyFault};
 use crate::reactor::api::id::{RouteId, ServiceId};
+use crate::reactor::api::level::Level as LoadLevel;
 use crate::reactor::conn::connection::{Connection, Place};
 use crate::reactor::conn::handshake::{AwaitedProxyHeader, Handshake, TrustedProxy};
 use crate::reactor::conn::phase::{Phase, Registration};
@@ -31,7 +32,8 @@ impl Reactor {
         let Some(Some(listener)) = listeners.get_mut(index) else {
             return;
         };
-        let budget = if core.admission.is_crowded() { ACCEPTS_WHEN_CROWDED } else { ACCEPTS };
+        let is_slow = core.admission.is_crowded() || core.load.levels.level() > LoadLevel::Normal;
+        let budget = if is_slow { ACCEPTS_WHEN_CROWDED } else { ACCEPTS };
         for _ in 0..budget {
             match listener.socket.accept() {
                 Ok((stream, peer)) => core.insert_accepted(stream, peer, listener),

@@ -21,6 +21,7 @@ impl Reactor {
             Timer::Shutdown => self.watch_shutdown(),
             Timer::Trim => self.core.trim(),
             Timer::Lines => self.core.log_held_back(),
+            Timer::Load => self.core.sample_timer_fired(),
             Timer::Wall => self.core.watch_wall_clock(),
             Timer::Mail(service) => {
                 self.core.recovery.end_pause(service);
@@ -42,7 +43,8 @@ impl Core {
         let Some(conn) = self.conns.get_mut(id) else {
             return;
         };
-        let (due, _) = conn.deadline(&self.settings, self.router.settings(conn.route));
+        let route = self.router.settings(conn.route);
+        let (due, _) = conn.deadline(&self.settings, route, self.load.grace_shift);
         if let Some(timer) = conn.timer {
             if self.schedule.due(timer).is_some_and(|armed| armed <= due) {
                 return;
@@ -60,7 +62,8 @@ impl Core {
     pub(crate) fn overdue(&mut self, id: ConnId) -> Option<Due> {
         let conn = self.conns.get_mut(id)?;
         conn.timer = None;
-        let (due, kind) = conn.deadline(&self.settings, self.router.settings(conn.route));
+        let route = self.router.settings(conn.route);
+        let (due, kind) = conn.deadline(&self.settings, route, self.load.grace_shift);
         (due <= self.now).then_some(kind)
     }
 

@@ -216,6 +216,7 @@ impl Core {
     pub(crate) fn deflates(&self, id: ConnId, len: usize) -> Option<u8> {
         let conn = self.conns.get(id)?;
         let compresses = conn.deflate_bits > 0
+            && !self.load.is_uncompressed
             && len >= self.router.settings(conn.route).deflate_bytes_min
             && len <= DEFLATED_BYTES_MAX
             && conn.is_open()

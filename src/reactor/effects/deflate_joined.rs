@@ -55,7 +55,9 @@ impl Core {
     /// What a connection has agreed to, if messages to it may be compressed.
     pub(crate) fn deflate_terms(&self, id: ConnId) -> Option<DeflateTerms> {
         let conn = self.conns.get(id)?;
-        let is_possible = conn.deflate_bits > 0 && conn.decoder.role() == Role::Server;
+        let is_possible = conn.deflate_bits > 0
+            && conn.decoder.role() == Role::Server
+            && !self.load.is_uncompressed;
         is_possible.then(|| DeflateTerms {
             window_bits: conn.deflate_bits,
             bytes_min: self.router.settings(conn.route).deflate_bytes_min,

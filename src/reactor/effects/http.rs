@@ -15,6 +15,7 @@ use crate::reactor::api::close_reason::CloseReason;
 use crate::reactor::api::id::{ConnId, RouteId};
 use crate::reactor::api::outcome::Decision;
 use crate::reactor::api::request::{HttpRequest, Params};
+use crate::reactor::conn::connection::Connection;
 use crate::reactor::conn::gated::Gated;
 use crate::reactor::conn::handshake::{PartialBody, PendingHttp};
 use crate::reactor::conn::phase::{Phase, Registration};
@@ -78,6 +79,11 @@ impl Reactor {
         route: RouteId,
         params: &Params,
     ) -> Result<usize, Refusal> {
+        let identity = self.core.conns.get(id).and_then(Connection::identity);
+        let wished = identity.and_then(|identity| identity.priority);
+        if let Err(refusal) = self.core.admit_by_level(id, route, wished) {
+            return self.core.refuse_client(id, request, route, refusal).map(|()| 0);
+        }
         #[cfg(feature = "proxy")]
         if self.core.router.streams_http(self.core.router.service(route)) {
             return self.handle_request_head(id, request, head, route, params).map(|()| 0);

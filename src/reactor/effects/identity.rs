@@ -143,8 +143,9 @@ impl Core {
                 entered.map_err(|_| IdentityError::SubjectFull)?
             }
         };
-        if let Some(conn) = self.conns.get_mut(id) {
-            conn.set_priority(self.router.settings(conn.route).priority_of(identity.priority));
+        if let Some(conn) = self.conns.get(id) {
+            let priority = self.router.settings(conn.route).priority_of(identity.priority);
+            self.conns.set_priority(id, priority);
         }
         self.hold_identity(id, gate, *identity, Some(member));
         self.observe(id, EventKind::Refreshed);

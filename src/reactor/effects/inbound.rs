@@ -159,7 +159,7 @@ impl Reactor {
         let Some(conn) = self.core.conns.get_mut(id) else {
             return 0;
         };
-        match read_once(conn, &mut self.scratch[..self.share.bytes]) {
+        match read_once(conn, &mut self.scratch[..self.share.bytes], self.share.bytes_max) {
             ReadResult::Nothing => 0,
             ReadResult::End => {
                 self.core.end_input(id, CloseReason::PeerGone);
@@ -473,13 +473,17 @@ impl Core {
     }
 }
 
-/// Reads once, into the decoder's buffer for a large frame, if any, and into the scratch buffer.
+/// Reads once, into the decoder's buffer for a large frame, if any, and into the scratch buffer. At most
+/// `direct_max` bytes complete the large frame.
 #[inline(always)]
-fn read_once(conn: &mut Connection, scratch: &mut [u8]) -> ReadResult {
+fn read_once(conn: &mut Connection, scratch: &mut [u8], direct_max: usize) -> ReadResult {
     let wanted;
     let (room, result) = match conn.decoder.room() {
         Some(room) if matches!(conn.phase, Phase::Open | Phase::Closing { .. }) => {
-            let len = room.len();
+            let len = room.len().min(direct_max);
+            // What follows the large frame is read only behind all of it.
+            let scratch = if len < room.len() { &mut [] } else { scratch };
+            let room = &mut room[..len];
             wanted = len + scratch.len();
             let mut slices = [IoSliceMut::new(room), IoSliceMut::new(scratch)];
             (len, conn.socket.read_vectored(&mut slices))

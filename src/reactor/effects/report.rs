@@ -49,6 +49,7 @@ impl Core {
             inflate_streams_now,
             deflate_windows_now,
             deflate_windows_reserved_now,
+            level_now,
             ..
         } = &mut self.metrics;
         let owned = [
@@ -60,6 +61,7 @@ impl Core {
             (inflate_streams_now, lent),
             (deflate_windows_now, self.deflate.windows_held()),
             (deflate_windows_reserved_now, self.deflate.windows_reserved()),
+            (level_now, self.load.levels.level() as usize),
         ];
         for (metric, value) in owned {
             *metric = value as u64;
@@ -88,6 +90,7 @@ mod tests {
         metrics.inflate_streams_now = value;
         metrics.deflate_windows_now = value;
         metrics.deflate_windows_reserved_now = value;
+        metrics.level_now = value;
     }
 
     /// Gauges are copies: no decision depends on their value.

@@ -3,7 +3,7 @@
 //!
 //! `protocol::handshake` does the checks of RFC 6455, 4.2.1. Here follow, in this order: the host
 //! (403), the path (404), the origin (403), the subprotocol (400), admission (503, 429), the gate of the
-//! route, then the service. A refusal always ends the connection.
+//! route, the load level (503), then the service. A refusal always ends the connection.
 
 use std::num::NonZeroU8;
 
@@ -16,6 +16,7 @@ use crate::reactor::api::budget::HEAD_WORK;
 use crate::reactor::api::close_reason::CloseReason;
 use crate::reactor::api::id::{ConnId, RouteId};
 use crate::reactor::api::identity::Identity;
+use crate::reactor::api::level::Level;
 use crate::reactor::api::observer::EventKind;
 use crate::reactor::api::outcome::Decision;
 use crate::reactor::api::request::{Params, UpgradeRequest};
@@ -209,6 +210,8 @@ impl Reactor {
         routed: &Routed<'_>,
         identity: Option<&Identity>,
     ) -> Result<(), Refusal> {
+        let wished = identity.and_then(|identity| identity.priority);
+        self.core.admit_by_level(id, routed.route, wished)?;
         let path = request.path();
         let service = self.core.router.service(routed.route);
         let settings = self.core.router.settings(routed.route);
@@ -216,8 +219,6 @@ impl Reactor {
         let Some(conn) = self.core.conns.get_mut(id) else {
             return Ok(());
         };
-        let wished = identity.and_then(|identity| identity.priority);
-        conn.set_priority(settings.priority_of(wished));
         conn.route = routed.route;
         conn.service = service;
         conn.path = self.core.router.intern(routed.route, path);
@@ -302,7 +303,8 @@ impl Reactor {
             return;
         };
         let deflate = deferred.deflate.map(|agreed| {
-            let fits = self.core.has_window_room(agreed.window_bytes_max());
+            let fits = self.core.load.work_level() == Level::Normal
+                && self.core.has_window_room(agreed.window_bytes_max());
             if fits { agreed } else { agreed.without_takeover() }
         });
         let extensions = deflate.map_or(String::new(), |agreed| agreed.to_string());

@@ -71,6 +71,9 @@ impl Reactor {
                 self.core.queues.postponed.push(id);
                 continue;
             }
+            if self.core.load.limits_reads {
+                self.limit_share(id);
+            }
             self.core.work.serve(self.share.units);
             self.read(id);
         }

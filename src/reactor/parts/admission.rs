@@ -144,6 +144,11 @@ impl Admission {
         self.refused
     }
 
+    /// Clients, as a part of their limit.
+    pub(crate) fn occupied_part(&self) -> f64 {
+        self.connections as f64 / self.connections_max as f64
+    }
+
     /// Whether the accept budget is reduced.
     pub(crate) fn is_crowded(&self) -> bool {
         self.is_crowded

@@ -83,6 +83,11 @@ impl Ledger {
         self.shared.clone()
     }
 
+    /// `bytes`, as a part of what is available to every connection.
+    pub(crate) fn common_part(&self, bytes: usize) -> f64 {
+        bytes as f64 / self.common.max(1) as f64
+    }
+
     /// Whether any connection may hold `more` bytes, if all connections together hold `all`.
     #[inline(always)]
     pub(crate) fn fits_common(&self, all: usize, more: usize) -> bool {

@@ -223,6 +223,11 @@ metrics! {
     timers_held = "timer_holds",
     /// Timers of services refused because too many were set.
     timers_refused = "service_timers_refused",
+    /// The load level of the loop: 0 normal, 1 elevated, 2 critical.
+    level_now = "level",
+    /// Times the poll returned more than 1 s late, because the process was stopped or the machine
+    /// suspended.
+    stops,
     /// Turns of the loop.
     turns,
     /// Phases of turns that left work to the next turn because their budget was spent.

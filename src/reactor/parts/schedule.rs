@@ -23,6 +23,8 @@ pub(crate) enum Timer {
     Lines,
     /// The check of the wall clock, while identities may expire.
     Wall,
+    /// A sample of the load is due.
+    Load,
     /// The end of a service's pause after a panic in `on_mail`.
     Mail(ServiceId),
 }
@@ -40,8 +42,9 @@ const SHUTDOWN: u32 = u32::MAX;
 const TRIM: u32 = u32::MAX - 1;
 const LINES: u32 = u32::MAX - 2;
 const WALL: u32 = u32::MAX - 3;
+const LOAD: u32 = u32::MAX - 4;
 
-const _: () = assert!(MAIL + (u16::MAX as u32) < WALL);
+const _: () = assert!(MAIL + (u16::MAX as u32) < LOAD);
 const _: () = assert!(SERVICE_TIMERS_MAX < LISTENERS as usize);
 
 impl From<Timer> for Key {
@@ -54,6 +57,7 @@ impl From<Timer> for Key {
             Timer::Trim => (TRIM, 0),
             Timer::Lines => (LINES, 0),
             Timer::Wall => (WALL, 0),
+            Timer::Load => (LOAD, 0),
             Timer::Mail(service) => (MAIL + service.index() as u32, 0),
         };
         Key(u64::from(serial) << 32 | u64::from(slot))
@@ -68,6 +72,7 @@ impl From<Key> for Timer {
             (TRIM, 0) => Timer::Trim,
             (LINES, 0) => Timer::Lines,
             (WALL, 0) => Timer::Wall,
+            (LOAD, 0) => Timer::Load,
             (MAIL.., 0) => Timer::Mail(ServiceId((slot - MAIL) as u16)),
             (LISTENERS.., 0) => Timer::Listener(slot - LISTENERS),
             (index, 0) => Timer::Service(index),
@@ -276,6 +281,7 @@ mod tests {
             Timer::Trim,
             Timer::Lines,
             Timer::Wall,
+            Timer::Load,
             Timer::Mail(ServiceId(0)),
             Timer::Mail(ServiceId(u16::MAX)),
         ];

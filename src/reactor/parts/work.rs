@@ -5,12 +5,13 @@
 //! where it is done. Messages and bytes are counted anyway, and weighed once for several
 //! connections, so that an ordinary message pays nothing for it.
 
+use super::load::ReadLimit;
 use super::metrics::Metrics;
 #[cfg(feature = "deflate")]
 use crate::reactor::api::budget::{DEFLATED_BYTES, LARGE_BYTES};
 use crate::reactor::api::budget::{
     DELIVERY_WORK, MESSAGE_WORK, MESSAGES_PER_READ, READ_BYTES, READ_SHARE_MAX, READ_SHARE_MIN,
-    READ_WORK, WORK_BYTES,
+    READ_WORK, SHORT_READ_BYTES, WORK_BYTES,
 };
 
 /// The rest of the budgets: of the phase, and of the connection or service that is being served.
@@ -104,15 +105,20 @@ const BATCHED_PER_DELIVERY: usize = 16;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Share {
     /// The number of connections that share the budget.
-    pub(crate) connections: usize,
+    connections: usize,
+    /// The number of connections that it is right for: `connections`, or
+    /// [`NO_OTHER`](Share::NO_OTHER) if it was limited for one of them.
+    pub(crate) is_for: usize,
     /// Units of work.
     pub(crate) units: usize,
     /// Messages and other frames.
     pub(crate) frames: usize,
     /// Frames besides these, as long as they complete no message: for a read with few tokens.
     pub(crate) fragments: usize,
-    /// Bytes of one read.
+    /// Bytes of one read, beside those that complete a large frame.
     pub(crate) bytes: usize,
+    /// Bytes of one read that complete a large frame, or bytes of a read in all if there are no frames.
+    pub(crate) bytes_max: usize,
 }
 
 impl Default for Share {
@@ -122,15 +128,43 @@ impl Default for Share {
 }
 
 impl Share {
+    /// Equals no number of queued connections.
+    const NO_OTHER: usize = usize::MAX;
+
     pub(crate) fn of(connections: usize) -> Share {
         let units = (READ_WORK / connections.max(1)).clamp(READ_SHARE_MIN, READ_SHARE_MAX);
         Share {
             connections,
+            is_for: connections,
             units,
             frames: (units / MESSAGE_WORK).min(MESSAGES_PER_READ),
             fragments: 0,
             bytes: (units * WORK_BYTES).min(READ_BYTES),
+            bytes_max: usize::MAX,
         }
+    }
+
+    /// The share of a connection whose reads are limited, in the same phase. With `has_frames`, a read
+    /// takes few bytes, since few messages of them would be handled.
+    pub(crate) fn at_level(&self, limit: Option<ReadLimit>, has_frames: bool) -> Share {
+        let whole = Share::of(self.connections);
+        let Some(limit) = limit else {
+            return Share { is_for: Share::NO_OTHER, ..whole };
+        };
+        let bytes = if has_frames { SHORT_READ_BYTES } else { limit.bytes };
+        Share {
+            is_for: Share::NO_OTHER,
+            frames: whole.frames.min(limit.messages),
+            bytes: whole.bytes.min(bytes),
+            bytes_max: limit.bytes,
+            ..whole
+        }
+    }
+
+    /// The most bytes of one read from a TLS connection; its plaintext has at most as many.
+    #[cfg(feature = "tls")]
+    pub(crate) fn sealed_bytes_max(&self) -> usize {
+        if self.bytes_max == usize::MAX { usize::MAX } else { self.bytes }
     }
 }
 
@@ -178,6 +212,20 @@ mod tests {
         assert_eq!((few.frames, few.bytes), (MESSAGES_PER_READ, READ_BYTES));
         assert_eq!((many.units, many.bytes), (READ_SHARE_MIN, 64 * 1024));
         assert!(many.frames >= 64);
+    }
+
+    #[test]
+    fn a_limited_share_is_for_one_connection_of_the_phase() {
+        let limit = Some(ReadLimit { messages: 8, bytes: 16 * 1024 });
+        let frames = Share::of(3).at_level(limit, true);
+        assert_eq!((frames.frames, frames.bytes, frames.bytes_max), (8, 4096, 16 * 1024));
+        let others = frames.at_level(limit, false);
+        assert_eq!((others.bytes, others.bytes_max), (16 * 1024, 16 * 1024));
+        let whole = others.at_level(None, true);
+        assert_eq!((whole.frames, whole.bytes, whole.units), (256, READ_BYTES, Share::of(3).units));
+        assert_eq!(whole.bytes_max, usize::MAX);
+        assert!([frames, others, whole].iter().all(|share| share.is_for != 3));
+        assert_eq!(Share::of(3).is_for, 3);
     }
 
     #[test]

@@ -16,6 +16,8 @@ use crate::upstream::{PoolUpstreamCounts, UpstreamState, UpstreamStatus};
 /// What the status shows.
 pub(super) struct Report<'a> {
     now: Time,
+    /// The load of the loop, as JSON.
+    load: String,
     pools: Vec<PoolReport<'a>>,
     /// Requests that the loop refused, by reason.
     refused: Vec<(&'static str, u64)>,
@@ -44,7 +46,7 @@ impl<'a> Report<'a> {
         };
         let metrics = cx.metrics();
         let (refused, closed) = (list(&metrics.refusals), list(&metrics.ends));
-        let now = cx.now();
+        let (now, load) = (cx.now(), cx.load().to_json());
         let by_upstream = proxy.upstream_counts().all();
         let empty = |name| {
             let counts = proxy.counts.get(name);
@@ -73,13 +75,14 @@ impl<'a> Report<'a> {
                 pools.push(empty(name));
             }
         }
-        Report { now, pools, refused, closed }
+        Report { now, load, pools, refused, closed }
     }
 
     /// As JSON. Counts of zero are left out of the lists by reason.
     pub(super) fn json(&self) -> String {
         let pools = Json::array(self.pools.iter().map(|pool| self.pool_json(pool)));
         let object = Json::object([
+            ("load", Json(self.load.clone())),
             ("pools", pools),
             ("refused", Json::counts(self.refused.iter().copied())),
             ("closed", Json::counts(self.closed.iter().copied())),

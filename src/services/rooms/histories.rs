@@ -51,7 +51,8 @@ pub(super) struct Histories {
     /// Each history once if messages expire, by the time of a message at least as old as its
     /// oldest.
     expiring: BTreeMap<ExpiryKey, Rc<str>>,
-    /// Invariant: the sum of `History::cost` over `rooms`; at most `limits.total_bytes_max`.
+    /// Invariant: the sum of `History::cost` over `rooms`; at most `limits.total_bytes_max` after a
+    /// message was added.
     bytes: usize,
     /// Invariant: that sum over the rooms in `idle`.
     idle_bytes: usize,
@@ -98,6 +99,30 @@ impl Histories {
         }
     }
 
+    /// Changes the limit of all rooms. What exceeds it is dropped by [`shrink`](Histories::shrink).
+    pub(super) fn limit_total(&mut self, bytes_max: usize) {
+        self.limits.total_bytes_max = bytes_max;
+    }
+
+    /// Drops histories above the limit of all rooms, at most `rooms_max` of them: first those of rooms
+    /// without members, the longest idle first, then those with the oldest messages. Returns whether
+    /// more must be dropped.
+    pub(super) fn shrink(&mut self, rooms_max: usize) -> bool {
+        for _ in 0..rooms_max {
+            if self.bytes <= self.limits.total_bytes_max {
+                return false;
+            }
+            let idle = self.idle.first_key_value().map(|(_, room)| room);
+            let oldest = self.expiring.first_key_value().map(|(_, room)| room);
+            let any = self.rooms.keys().next();
+            let Some(room) = idle.or(oldest).or(any).map(Rc::clone) else {
+                return false;
+            };
+            self.forget(&room);
+        }
+        self.bytes > self.limits.total_bytes_max
+    }
+
     /// The shared name of a room that has a history.
     pub(super) fn name(&self, room: &str) -> Option<Rc<str>> {
         self.rooms.get_key_value(room).map(|(name, _)| Rc::clone(name))
@@ -122,6 +147,10 @@ impl Histories {
     /// Adds a message to the history of a room with members. A message that cannot fit at all is
     /// not kept, and displaces no older message.
     pub(super) fn remember(&mut self, room: &Rc<str>, now: Time, frame: SharedFrame) {
+        if self.bytes > self.limits.total_bytes_max {
+            // The limit was lowered: this room starts again, before many others are dropped at once.
+            return self.forget(room);
+        }
         let frame_bytes = frame.as_bytes().len();
         let is_too_large = frame_bytes > self.limits.bytes_max || !self.can_fit(room, frame_bytes);
         if self.limits.messages_max == 0 || is_too_large {

@@ -7,6 +7,7 @@ use std::fmt;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use super::load::MemoryMax;
 use super::notation::{Prefix, Rate};
 use super::reactor::{Heartbeat, Settings};
 use super::route::RouteSettings;
@@ -17,6 +18,10 @@ use crate::protocol::deflate::{LEVELS, MEM_LEVELS, WINDOW_BITS_MAX, WINDOW_BITS_
 pub const MESSAGE_BYTES_RANGE: RangeInclusive<usize> = 125..=1 << 30;
 /// Range of [`field@Settings::head_bytes_max`].
 pub const HEAD_BYTES_RANGE: RangeInclusive<usize> = 1 << 10..=1 << 20;
+/// Range of the thresholds of memory: each level falls at a threshold five points lower.
+const MEMORY_PERCENT: RangeInclusive<u8> = 10..=100;
+/// The largest reserve: others keep at least half of the connections.
+const RESERVE_PERCENT_MAX: u8 = 50;
 /// The longest frame header (RFC 6455, 5.2): 2 bytes, 8 of extended length, 4 of masking key.
 const FRAME_HEADER_BYTES_MAX: usize = 14;
 
@@ -51,7 +56,25 @@ impl Settings {
         check_rate("rate_per_address", self.rate_per_address)?;
         check_prefixes("exempt", &self.exempt)?;
         check_prefixes("trusted_proxies", &self.trusted_proxies)?;
+        self.check_levels()?;
         self.heartbeat.map_or(Ok(()), Heartbeat::check)
+    }
+
+    fn check_levels(&self) -> Result<(), SettingsError> {
+        check_deadlines(&[("delay_elevated", self.delay_elevated)])?;
+        if self.delay_elevated >= self.delay_critical {
+            return Err(SettingsError::NotBelow("delay_elevated", "delay_critical"));
+        }
+        check_range("memory_elevated", self.memory_elevated_percent, MEMORY_PERCENT)?;
+        check_range("memory_critical", self.memory_critical_percent, MEMORY_PERCENT)?;
+        if self.memory_elevated_percent >= self.memory_critical_percent {
+            return Err(SettingsError::NotBelow("memory_elevated", "memory_critical"));
+        }
+        if self.memory_max == MemoryMax::Bytes(0) {
+            return Err(SettingsError::Zero("memory_max"));
+        }
+        check_range("reserve", self.reserve_percent, 0..=RESERVE_PERCENT_MAX)?;
+        check_range("shed_max", self.shed_max_percent, 0..=100)
     }
 }
 
@@ -209,6 +232,8 @@ pub enum SettingsError {
         /// The smallest valid burst.
         least: u64,
     },
+    /// The first setting is not below the second.
+    NotBelow(&'static str, &'static str),
     /// A prefix in the named list has more bits than its address.
     Prefix(&'static str, Prefix),
     /// `outbox_low_bytes` is not below `outbox_soft_bytes`: a drained outbox would still be
@@ -257,6 +282,7 @@ impl fmt::Display for SettingsError {
                 "{name} has a burst of {burst}, but must have at least {least}, 0.3 s of its rate: \
                  reading pauses for up to 0.23 s at a time"
             ),
+            SettingsError::NotBelow(lower, higher) => write!(f, "{lower} must be below {higher}"),
             SettingsError::Prefix(name, prefix) => {
                 write!(f, "{prefix} in {name} has more bits than the address")
             }
@@ -440,6 +466,25 @@ mod tests {
             r.gate = Some(GateId(ServiceId::default()));
         };
         assert_eq!(route(gated), Ok(()));
+    }
+
+    #[test]
+    fn thresholds_of_levels_must_be_in_order() {
+        let not_below = |lower, higher| Err(SettingsError::NotBelow(lower, higher));
+        let delays = shared(|s| s.delay_elevated = s.delay_critical);
+        assert_eq!(delays, not_below("delay_elevated", "delay_critical"));
+        let memory = shared(|s| s.memory_critical_percent = s.memory_elevated_percent);
+        assert_eq!(memory, not_below("memory_elevated", "memory_critical"));
+        let zero = |name| Err(SettingsError::Zero(name));
+        assert_eq!(shared(|s| s.delay_elevated = Duration::ZERO), zero("delay_elevated"));
+        assert_eq!(shared(|s| s.memory_max = MemoryMax::Bytes(0)), zero("memory_max"));
+        let range =
+            |name, given, least, most| Err(SettingsError::Range { name, given, least, most });
+        let of_memory = range("memory_critical", 101, 10, 100);
+        assert_eq!(shared(|s| s.memory_critical_percent = 101), of_memory);
+        assert_eq!(shared(|s| s.reserve_percent = 51), range("reserve", 51, 0, 50));
+        assert_eq!(shared(|s| s.shed_max_percent = 101), range("shed_max", 101, 0, 100));
+        assert_eq!(shared(|s| (s.reserve_percent, s.shed_max_percent) = (0, 0)), Ok(()));
     }
 
     #[test]

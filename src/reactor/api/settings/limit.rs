@@ -37,6 +37,8 @@ limits! {
     RateLimited = "rate_limited";
     /// A route's rate of requests per address.
     Requests = "requests";
+    /// The priorities that a load level admits.
+    Pressure = "pressure";
     /// Connections of a route.
     RouteFull = "route_full";
     /// A route's rate of messages per connection.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::client_address::ClientAddressFrom;
 use super::limit::Limit;
+use super::load::MemoryMax;
 use super::notation::{Prefix, Rate};
 use super::setters::with_setters;
 use crate::reactor::api::budget::REFUSED_MAX;
@@ -57,6 +58,27 @@ with_setters! {
         pub rate: Option<Rate> = None,
         /// Limits that are counted and logged, but not enforced.
         pub limits_dry_run: Vec<Limit> = Vec::new(),
+        /// Whether the measured load changes the [level](crate::reactor::Level) of the loop. Without, it
+        /// is only measured.
+        pub levels: bool = true,
+        /// How long a random event waits for the loop at [`Level::Elevated`](crate::reactor::Level).
+        pub delay_elevated: Duration = Duration::from_millis(10),
+        /// How long a random event waits for the loop at [`Level::Critical`](crate::reactor::Level).
+        pub delay_critical: Duration = Duration::from_millis(50),
+        /// The limit of the process's memory.
+        pub memory_max: MemoryMax = MemoryMax::Auto,
+        /// The part of `memory_max`, or of the half of `buffered_bytes_max` that all connections share,
+        /// at [`Level::Elevated`](crate::reactor::Level).
+        pub memory_elevated_percent: u8 = 85,
+        /// The same for [`Level::Critical`](crate::reactor::Level).
+        pub memory_critical_percent: u8 = 93,
+        /// The last part of `connections_max`, for connections of high and critical priority. It is
+        /// not reserved unless a route has a gate or a priority of at least
+        /// [`High`](crate::reactor::Priority::High).
+        pub reserve_percent: u8 = 5,
+        /// How many of the open connections may be closed because of load until the load has been below
+        /// [`Level::Critical`](crate::reactor::Level) again; 0: none.
+        pub shed_max_percent: u8 = 20,
         /// Bytes of a request head; a longer one gets 431.
         pub head_bytes_max: usize = 16 * 1024,
         /// Bytes that all connections together may hold in queues and unfinished messages.

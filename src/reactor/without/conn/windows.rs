@@ -19,6 +19,10 @@ impl Windows {
     pub(crate) fn idle_at(&self, _: &RouteSettings) -> Option<Time> {
         match self.0 {}
     }
+
+    pub(crate) fn is_unused_since(&self, _: Time) -> bool {
+        match self.0 {}
+    }
 }
 
 /// An incomplete compressed message: has no value.

@@ -38,6 +38,31 @@ fn kept(histories: &Histories, room: &str, now: Time) -> Vec<String> {
 }
 
 #[test]
+fn a_lower_limit_drops_histories_in_steps() {
+    let now = second(0);
+    let mut histories = histories(6 * cost(1));
+    for (room, at) in [("a", 0), ("b", 1), ("c", 2), ("d", 3), ("e", 4), ("f", 5)] {
+        add(&mut histories, room, room, second(at));
+    }
+    histories.leave("e");
+    histories.leave("c");
+    histories.limit_total(2 * cost(1));
+    // A room with a new message starts again meanwhile.
+    histories.remember(&"f".into(), now, SharedFrame::message(Message::Text("g")));
+    assert_eq!(histories.rooms.len(), 5);
+    assert!(histories.shrink(2), "one more must be dropped");
+    let left = |histories: &Histories| {
+        let mut names: Vec<String> = histories.rooms.keys().map(|room| room.to_string()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(left(&histories), ["a", "b", "d"], "first those without members");
+    assert!(!histories.shrink(2));
+    assert_eq!(left(&histories), ["b", "d"], "then that with the oldest message");
+    check(&histories);
+}
+
+#[test]
 fn above_the_total_the_longest_idle_room_without_members_loses_its_history() {
     let now = second(0);
     let mut histories = histories(3 * cost(1));

@@ -1,0 +1,243 @@
+//! The load of the loop: when it is sampled, and what follows from its level.
+//!
+//! [`load_level`](super::load_level) has the hysteresis, [`rounds`](super::rounds) and
+//! [`usage`](super::usage) measure. It knows no connection: `effects/load.rs` samples and applies.
+
+use std::time::Duration;
+
+use super::load_level::{Change, LoadLevel, Thresholds};
+use super::rounds::Rounds;
+use super::usage::Usage;
+use crate::reactor::api::budget::{
+    CRITICAL_READ_BYTES, ELEVATED_READ_BYTES, LOW_MESSAGES, NORMAL_MESSAGES, TRIM_INTERVAL,
+};
+use crate::reactor::api::level::{Level, Resource};
+use crate::reactor::api::priority::Priority;
+use crate::reactor::api::settings::Settings;
+use crate::reactor::api::time::Time;
+
+/// The shortest time between two samples: two slots of the timer wheel.
+pub(crate) const SAMPLE_INTERVAL: Duration = Duration::from_millis(256);
+/// The interval of the samples that read files.
+const USAGE_INTERVAL: Duration = Duration::from_secs(1);
+/// A poll that returns later than this after its timeout was interrupted: the process was stopped, or
+/// the machine was suspended.
+pub(crate) const STOP_MIN: Duration = Duration::from_secs(1);
+/// The delay falls from a level below this part of its threshold.
+const DELAY_FALLS: f64 = 0.8;
+/// Memory falls from a level this far below its threshold, as a part of the limit.
+const MEMORY_FALLS: f64 = 0.05;
+
+/// What one read of a connection may take at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ReadLimit {
+    pub(crate) messages: usize,
+    pub(crate) bytes: usize,
+}
+
+/// The load, and what the loop does because of it.
+#[derive(Debug)]
+pub(crate) struct LoadState {
+    pub(crate) levels: LoadLevel,
+    usage: Usage,
+    /// When the last sample was taken.
+    sampled: Time,
+    /// When the next sample may be taken.
+    pub(crate) due: Time,
+    /// When files were last read; the memory that was found.
+    usage_read: Option<Time>,
+    resident: f64,
+    /// When all spares were last freed, and the next slot whose windows are looked at.
+    trimmed: Time,
+    trim_from: Option<usize>,
+    /// Whether the timer is set that causes a turn for the next sample.
+    pub(crate) is_timer_set: bool,
+    /// The end of the last stop of the process.
+    pub(crate) stopped_until: Time,
+    /// The level that services know.
+    pub(crate) announced: Level,
+    /// Whether reads of low and normal priority are limited. Derived from the level, as the fields
+    /// below: a read checks one byte.
+    pub(crate) limits_reads: bool,
+    /// By how many bits `outbox_grace` is shifted.
+    pub(crate) grace_shift: u32,
+    /// Whether messages are sent uncompressed.
+    pub(crate) is_uncompressed: bool,
+}
+
+impl LoadState {
+    pub(crate) fn new(settings: &Settings) -> LoadState {
+        LoadState {
+            levels: LoadLevel::new(thresholds(settings), settings.levels),
+            usage: Usage::new(settings.memory_max),
+            sampled: Time::ZERO,
+            due: Time::ZERO,
+            usage_read: None,
+            resident: 0.0,
+            trimmed: Time::ZERO,
+            trim_from: None,
+            is_timer_set: false,
+            stopped_until: Time::ZERO,
+            announced: Level::Normal,
+            limits_reads: false,
+            grace_shift: 0,
+            is_uncompressed: false,
+        }
+    }
+
+    /// Excludes a stop of the process, which ends now, from the next sample.
+    pub(crate) fn discount(&mut self, stopped: Duration, now: Time) {
+        self.sampled = (self.sampled + stopped).min(now);
+        self.stopped_until = now;
+    }
+
+    /// Takes a sample. `buffered` and `connections` are parts of their limits.
+    pub(crate) fn sample(
+        &mut self,
+        now: Time,
+        rounds: &mut Rounds,
+        buffered: f64,
+        connections: f64,
+    ) -> Option<Change> {
+        let since = std::mem::replace(&mut self.sampled, now);
+        self.due = now + SAMPLE_INTERVAL;
+        let (delay, busy) = rounds.take(now, now.since(since));
+        let is_usage_due = self.usage_read.is_none_or(|read| now.since(read) >= USAGE_INTERVAL);
+        let mut descriptors = None;
+        if is_usage_due {
+            self.usage_read = Some(now);
+            self.resident = self.usage.memory().unwrap_or(0.0);
+            descriptors = self.usage.descriptors();
+        }
+        let memory = buffered.max(self.resident);
+        let values = [Some(delay), Some(memory), Some(connections), descriptors, Some(busy)];
+        let change = self.levels.sample(since, now, values);
+        self.derive();
+        change
+    }
+
+    fn derive(&mut self) {
+        let work = self.levels.of_work();
+        self.limits_reads = work > Level::Normal;
+        self.grace_shift = work as u32;
+        self.is_uncompressed = self.levels.of(Resource::Delay) == Level::Critical;
+    }
+
+    /// Whether a second has passed since the last trimming.
+    pub(crate) fn trims_again(&self, now: Time) -> bool {
+        now.since(self.trimmed) >= TRIM_INTERVAL
+    }
+
+    /// Starts to look at the windows of all connections.
+    pub(crate) fn begin_trim(&mut self, now: Time) {
+        self.trimmed = now;
+        self.trim_from = Some(0);
+    }
+
+    /// The next slot to look at, out of `slots`; the following call continues `count` slots later.
+    pub(crate) fn next_to_trim(&mut self, slots: usize, count: usize) -> Option<usize> {
+        let first = self.trim_from.take().filter(|first| *first < slots)?;
+        self.trim_from = Some(first + count);
+        Some(first)
+    }
+
+    /// The level that everything but accepts and the admission of new connections follows.
+    pub(crate) fn work_level(&self) -> Level {
+        self.levels.of_work()
+    }
+
+    /// Whether a connection of this priority is admitted.
+    pub(crate) fn admits(&self, priority: Priority) -> bool {
+        match self.levels.level() {
+            Level::Normal => true,
+            Level::Elevated => priority > Priority::Low,
+            Level::Critical => priority.is_exempt(),
+        }
+    }
+
+    /// What a read of a connection of this priority is limited to, if it is.
+    pub(crate) fn read_limit(&self, priority: Priority) -> Option<ReadLimit> {
+        let (messages, bytes) = match (self.work_level(), priority) {
+            (Level::Normal, _) | (_, Priority::High | Priority::Critical) => return None,
+            (Level::Elevated, Priority::Low) => (LOW_MESSAGES[0], ELEVATED_READ_BYTES),
+            (Level::Elevated, Priority::Normal) => (NORMAL_MESSAGES[0], ELEVATED_READ_BYTES),
+            (Level::Critical, Priority::Low) => (LOW_MESSAGES[1], CRITICAL_READ_BYTES),
+            (Level::Critical, Priority::Normal) => (NORMAL_MESSAGES[1], CRITICAL_READ_BYTES),
+        };
+        Some(ReadLimit { messages, bytes })
+    }
+}
+
+/// The thresholds in the order of [`Resource::ALL`].
+fn thresholds(settings: &Settings) -> [Thresholds; Resource::ALL.len()] {
+    let delays =
+        [settings.delay_elevated, settings.delay_critical].map(|delay| delay.as_secs_f64());
+    let parts = [settings.memory_elevated_percent, settings.memory_critical_percent];
+    let parts = parts.map(|percent| f64::from(percent) / 100.0);
+    let elevated_only =
+        |rises, falls| Thresholds { rises: [rises, f64::INFINITY], falls: [falls, f64::INFINITY] };
+    [
+        Thresholds { rises: delays, falls: delays.map(|delay| delay * DELAY_FALLS) },
+        Thresholds { rises: parts, falls: parts.map(|part| part - MEMORY_FALLS) },
+        elevated_only(0.80, 0.70),
+        elevated_only(0.90, 0.85),
+        Thresholds::NONE,
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reactor::api::settings::MemoryMax;
+
+    /// The load without the memory of this process.
+    fn unread() -> LoadState {
+        LoadState::new(&Settings::default().memory_max(MemoryMax::Off))
+    }
+
+    /// The load at a level that memory causes.
+    fn at(level: Level) -> LoadState {
+        let mut load = unread();
+        let mut now = Time::ZERO;
+        let buffered = [0.1, 0.86, 0.95][level as usize];
+        for _ in 0..4 {
+            now = now + SAMPLE_INTERVAL;
+            load.sample(now, &mut Rounds::default(), buffered, 0.0);
+        }
+        assert_eq!(load.levels.level(), level);
+        load
+    }
+
+    #[test]
+    fn each_level_admits_and_limits_by_priority() {
+        let [low, normal, high, critical] = Priority::ALL;
+        let limits = |level| {
+            let load = at(level);
+            let messages = |priority| {
+                load.read_limit(priority).map(|ReadLimit { messages, bytes }| (messages, bytes))
+            };
+            assert_eq!(load.limits_reads, messages(low).is_some());
+            [low, normal, high, critical]
+                .map(|priority| (load.admits(priority), messages(priority)))
+        };
+        const KIB: usize = 1024;
+        let free = (true, None);
+        assert_eq!(limits(Level::Normal), [free; 4]);
+        let elevated = [(false, Some((32, 64 * KIB))), (true, Some((50, 64 * KIB))), free, free];
+        assert_eq!(limits(Level::Elevated), elevated);
+        let critical = [(false, Some((8, 16 * KIB))), (false, Some((20, 16 * KIB))), free, free];
+        assert_eq!(limits(Level::Critical), critical);
+    }
+
+    #[test]
+    fn many_connections_alone_limit_no_read() {
+        let mut load = unread();
+        for sample in 1..=4 {
+            let now = Time::ZERO + SAMPLE_INTERVAL * sample;
+            load.sample(now, &mut Rounds::default(), 0.0, 0.9);
+        }
+        assert_eq!((load.levels.level(), load.work_level()), (Level::Elevated, Level::Normal));
+        assert!(!load.admits(Priority::Low) && load.admits(Priority::Normal));
+        assert_eq!((load.read_limit(Priority::Low), load.grace_shift), (None, 0));
+    }
+}

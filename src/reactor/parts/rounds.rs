@@ -1,0 +1,181 @@
+//! Rounds of the loop: how long a random event waits for it.
+//!
+//! A round lasts from the start of a turn until everything that was queued for reading then has been
+//! read, in that turn or a later one. An event arrives in a round of length t with a probability in
+//! proportion to t, and waits in proportion to t: Σ t² / window is what a random event waits. It reads
+//! no clock: the turn passes its times.
+
+use std::time::Duration;
+
+use crate::reactor::api::time::Time;
+
+/// Lengths are squared in units of 2^10 ns, so that a sum over minutes fits into 64 bits.
+const UNIT_SHIFT: u32 = 10;
+const UNIT_SECONDS: f64 = (1 << UNIT_SHIFT) as f64 / 1e9;
+
+/// The sums over the rounds since the last sample.
+#[derive(Debug, Default)]
+pub(crate) struct Rounds {
+    /// Σ t of ended rounds, in nanoseconds.
+    busy: u64,
+    /// Σ t² of ended rounds, in square units.
+    squares: u64,
+    /// Whether the round has not ended with its turn: connections are left to be read.
+    is_open: bool,
+    /// The start of the open round.
+    since: Time,
+    /// Connections that the open round has not read yet.
+    left: usize,
+    /// What the last sample has counted of the open round.
+    counted_busy: u64,
+    counted_squares: u64,
+}
+
+impl Rounds {
+    /// Whether a round of an earlier turn has not ended.
+    #[inline(always)]
+    pub(crate) fn is_open(&self) -> bool {
+        self.is_open
+    }
+
+    /// Records that a turn, which started at `now`, has read `read` of the `queued` connections. Called
+    /// if it has not read all, or if a round is open.
+    #[cold]
+    pub(crate) fn count_reads(&mut self, now: Time, queued: usize, read: usize) {
+        if !self.is_open {
+            self.is_open = true;
+            self.since = now;
+            self.left = queued;
+        }
+        self.left = self.left.saturating_sub(read);
+    }
+
+    /// Adds the round of a turn, or ends an open round that has read all its connections.
+    #[inline(always)]
+    pub(crate) fn end_turn(&mut self, now: Time, end: Time) {
+        if self.is_open {
+            return self.end_turn_of_open(end);
+        }
+        self.add(end.as_nanos() - now.as_nanos());
+    }
+
+    #[cold]
+    fn end_turn_of_open(&mut self, end: Time) {
+        if self.left == 0 {
+            self.is_open = false;
+            self.add(end.as_nanos() - self.since.as_nanos());
+        }
+    }
+
+    #[inline(always)]
+    fn add(&mut self, nanos: u64) {
+        self.busy += nanos;
+        self.squares += square(nanos);
+    }
+
+    /// Shifts an open round, whose time the process was stopped for.
+    pub(crate) fn discount(&mut self, stopped: Duration) {
+        self.since = self.since + stopped;
+    }
+
+    /// Seconds that a random event waited, and the busy part, over the `window` that ends now.
+    pub(crate) fn take(&mut self, now: Time, window: Duration) -> (f64, f64) {
+        let open = if self.is_open { now.as_nanos() - self.since.as_nanos() } else { 0 };
+        let squares = (self.squares + square(open)).saturating_sub(self.counted_squares);
+        let busy = (self.busy + open).saturating_sub(self.counted_busy);
+        (self.busy, self.squares) = (0, 0);
+        (self.counted_busy, self.counted_squares) = (open, square(open));
+        let window = window.as_secs_f64().max(UNIT_SECONDS);
+        let waited = squares as f64 * UNIT_SECONDS * UNIT_SECONDS / window;
+        (waited, busy as f64 / 1e9 / window)
+    }
+}
+
+/// Wraps for a round above 73 minutes.
+#[inline(always)]
+fn square(nanos: u64) -> u64 {
+    let units = nanos >> UNIT_SHIFT;
+    units.wrapping_mul(units)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WINDOW: Duration = Duration::from_millis(250);
+
+    fn at(millis: u64) -> Time {
+        Time::ZERO + Duration::from_millis(millis)
+    }
+
+    fn is_near(measured: f64, expected: f64) -> bool {
+        (measured - expected).abs() <= expected * 0.001 + 1e-9
+    }
+
+    #[test]
+    fn one_round_of_50_ms_measures_10_ms() {
+        let mut rounds = Rounds::default();
+        rounds.end_turn(at(100), at(150));
+        let (waited, busy) = rounds.take(at(250), WINDOW);
+        assert!(is_near(waited, 0.010) && is_near(busy, 0.2), "{waited} {busy}");
+        let (waited, busy) = rounds.take(at(500), WINDOW);
+        assert_eq!((waited, busy), (0.0, 0.0));
+    }
+
+    #[test]
+    fn rounds_without_a_pause_measure_their_length() {
+        let mut rounds = Rounds::default();
+        for turn in 0..50 {
+            rounds.end_turn(at(turn * 5), at(turn * 5 + 5));
+        }
+        let (waited, busy) = rounds.take(at(250), WINDOW);
+        assert!(is_near(waited, 0.005) && is_near(busy, 1.0), "{waited} {busy}");
+    }
+
+    #[test]
+    fn a_round_lasts_until_all_queued_connections_are_read() {
+        let mut rounds = Rounds::default();
+        // 300 connections in three turns of 20 ms.
+        rounds.count_reads(at(0), 300, 100);
+        rounds.end_turn(at(0), at(20));
+        assert!(rounds.is_open());
+        // 50 more are queued behind them, and one of the read ones is put back.
+        rounds.count_reads(at(20), 250, 99);
+        rounds.end_turn(at(20), at(40));
+        rounds.count_reads(at(40), 151, 151);
+        rounds.end_turn(at(40), at(60));
+        assert!(!rounds.is_open());
+        let (waited, busy) = rounds.take(at(250), WINDOW);
+        assert!(is_near(waited, 0.06 * 0.06 / 0.25) && is_near(busy, 0.24), "{waited} {busy}");
+    }
+
+    #[test]
+    fn each_sample_counts_its_part_of_a_long_round() {
+        let mut rounds = Rounds::default();
+        let mut waits = Vec::new();
+        rounds.count_reads(at(0), 10, 1);
+        for sample in 1..=4 {
+            rounds.end_turn(at(0), at(sample * 250));
+            waits.push(rounds.take(at(sample * 250), WINDOW).0);
+        }
+        rounds.count_reads(at(1000), 9, 9);
+        rounds.end_turn(at(1000), at(1200));
+        waits.push(rounds.take(at(1250), WINDOW).0);
+        let all: f64 = waits.iter().sum::<f64>() * 0.25;
+        assert!(waits.is_sorted() || waits[4] < waits[3], "{waits:?}");
+        assert!(waits.iter().all(|waited| *waited > 0.2), "{waits:?}");
+        assert!(is_near(all, 1.2 * 1.2), "{waits:?}");
+    }
+
+    #[test]
+    fn the_time_of_a_stop_belongs_to_no_round() {
+        let mut rounds = Rounds::default();
+        rounds.count_reads(at(0), 10, 1);
+        rounds.end_turn(at(0), at(10));
+        rounds.discount(Duration::from_secs(30));
+        rounds.count_reads(at(30_010), 9, 9);
+        rounds.end_turn(at(30_010), at(30_020));
+        let (waited, _) = rounds.take(at(30_250), WINDOW);
+        assert!(is_near(waited, 0.02 * 0.02 / 0.25), "{waited}");
+    }
+}

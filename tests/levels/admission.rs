@@ -1,0 +1,72 @@
+//! Which connections each level admits, and how fast.
+
+use std::net::TcpStream;
+
+use weir::protocol::handshake::Refusal;
+use weir::reactor::budget::ACCEPTS_WHEN_CROWDED;
+use weir::reactor::settings::RouteSettings;
+use weir::reactor::{Level, Priority};
+
+use super::{Loaded, by_memory};
+use crate::handshake::expect_refusal;
+use crate::support::{Client, upgrade};
+
+/// Whether a request of this priority is admitted; a refused one must get 503 `pressure`.
+fn is_admitted(loaded: &mut Loaded, priority: Priority) -> bool {
+    let mut client = Client::tcp(loaded.server.address);
+    client.raw(upgrade(&format!("/{priority}"), "").as_bytes());
+    loaded.server.turn_until_readable(&client.stream);
+    let mut first = [0; 12];
+    client.stream.peek(&mut first).unwrap();
+    if first.ends_with(b"101") {
+        return true;
+    }
+    expect_refusal(&mut client, Refusal::Pressure);
+    false
+}
+
+#[test]
+fn each_level_admits_priorities_from_its_own_on() {
+    let mut loaded = Loaded::new(by_memory(), &RouteSettings::default());
+    for (level, lowest) in [
+        (Level::Normal, Priority::Low),
+        (Level::Elevated, Priority::Normal),
+        (Level::Critical, Priority::High),
+    ] {
+        loaded.become_loaded(level);
+        for priority in Priority::ALL {
+            let is_right = is_admitted(&mut loaded, priority) == (priority >= lowest);
+            assert!(is_right, "{priority} while the load is {level}");
+        }
+    }
+}
+
+/// A connection that was admitted before stays.
+#[test]
+fn a_level_ends_no_connection_by_its_admission() {
+    let mut loaded = Loaded::new(by_memory().shed_max_percent(0), &RouteSettings::default());
+    let mut low = loaded.server.open("/low");
+    loaded.become_loaded(Level::Critical);
+    low.text("still here");
+    loaded.server.turn_until_readable(&low.stream);
+    low.expect(crate::support::TEXT, b"still here");
+}
+
+#[test]
+fn accepts_are_slow_while_the_load_is_elevated() {
+    const CLIENTS: u64 = 20;
+    let mut loaded = Loaded::new(by_memory(), &RouteSettings::default());
+    loaded.become_loaded(Level::Elevated);
+    let before = loaded.server.reactor.metrics().accepted;
+    let address = loaded.server.address;
+    let clients: Vec<TcpStream> =
+        (0..CLIENTS).map(|_| TcpStream::connect(address).unwrap()).collect();
+    let mut seen = before;
+    while seen < before + CLIENTS {
+        loaded.server.reactor.turn(Some(std::time::Duration::from_millis(20))).unwrap();
+        let accepted = loaded.server.reactor.metrics().accepted;
+        assert!(accepted - seen <= ACCEPTS_WHEN_CROWDED as u64, "{} in a turn", accepted - seen);
+        seen = accepted;
+    }
+    drop(clients);
+}

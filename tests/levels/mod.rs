@@ -1,0 +1,107 @@
+//! Load levels: how they rise and fall, and what they do to connections of each priority.
+//!
+//! Most tests raise the level by memory: one connection of high priority holds as much as the test says.
+
+mod admission;
+mod effects;
+mod operating;
+mod reads;
+
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
+
+use weir::protocol::Message;
+use weir::reactor::settings::{ListenSettings, MemoryMax, RouteSettings, Settings};
+use weir::reactor::{ConnId, Context, Level, Priority, Reactor, Service};
+
+use crate::support::{ByHand, Client, TEXT, any};
+
+/// Bytes that all connections share: half of `buffered_max`.
+const SHARED_BYTES: usize = 16 * 1024 * 1024;
+
+/// Settings whose level follows the buffered bytes alone, however busy the machine is.
+pub fn by_memory() -> Settings {
+    Settings::default()
+        .levels(true)
+        .delay_elevated(Duration::from_secs(3600))
+        .delay_critical(Duration::from_secs(7200))
+        .memory_max(MemoryMax::Off)
+        .buffered_bytes_max(2 * SHARED_BYTES)
+}
+
+/// A service that holds as many bytes for a connection as its last message says, and answers each message.
+/// It reports the load levels that it is told.
+pub struct Holding {
+    levels: Sender<Level>,
+}
+
+impl Holding {
+    pub fn new() -> (Holding, Receiver<Level>) {
+        let (levels, seen) = channel();
+        (Holding { levels }, seen)
+    }
+}
+
+impl Service for Holding {
+    fn on_message(&mut self, cx: &mut Context<'_>, conn: ConnId, message: Message<'_>) {
+        let text = std::str::from_utf8(message.as_bytes()).unwrap();
+        if let Ok(bytes) = text.parse() {
+            assert!(cx.hold(conn, bytes));
+        }
+        let _ = cx.send(conn, message);
+    }
+
+    fn on_load_level(&mut self, _: &mut Context<'_>, level: Level) {
+        // The receiver may have gone.
+        let _ = self.levels.send(level);
+    }
+}
+
+/// A server that is turned by hand, with a route of each priority (`/low`, ..) to a [`Holding`] service,
+/// and a connection that can raise its level.
+pub struct Loaded {
+    pub server: ByHand,
+    pub levels: Receiver<Level>,
+    ballast: Client,
+}
+
+impl Loaded {
+    pub fn new(settings: Settings, route: &RouteSettings) -> Loaded {
+        Loaded::listening(ListenSettings::new(any()), settings, route, |_| {})
+    }
+
+    pub fn listening(
+        listen: ListenSettings,
+        settings: Settings,
+        route: &RouteSettings,
+        build: impl FnOnce(&mut Reactor),
+    ) -> Loaded {
+        let (service, levels) = Holding::new();
+        let mut server = ByHand::with_levels(listen, settings, |reactor| {
+            build(reactor);
+            let service = reactor.add_service(service).unwrap();
+            for priority in Priority::ALL {
+                let route = route.clone().priority(priority);
+                reactor.add_route(&format!("/{priority}"), service, route).unwrap();
+            }
+        });
+        let plain = server.listen_plain();
+        let ballast = server.open_at(plain, "/high");
+        Loaded { server, levels, ballast }
+    }
+
+    /// Changes what is held, and turns until the level follows.
+    pub fn become_loaded(&mut self, level: Level) {
+        let part = [0.0, 0.87, 0.95][level as usize];
+        self.hold((SHARED_BYTES as f64 * part) as usize);
+        let what = format!("the level is {level}");
+        self.server.turn_until(&what, |metrics| metrics.level_now == level as u64);
+    }
+
+    fn hold(&mut self, bytes: usize) {
+        let text = bytes.to_string();
+        self.ballast.text(&text);
+        self.server.turn_until_readable(&self.ballast.stream);
+        self.ballast.expect(TEXT, text.as_bytes());
+    }
+}

@@ -1,0 +1,82 @@
+//! What operators see of the load of a real process: `/readyz`, `/status`, metrics and log.
+
+use std::net::SocketAddr;
+
+use serde_json::Value;
+
+use crate::support::{Admin, Client, Process, eventually, upgrade, weir};
+
+/// A process whose resident memory is far above its limit.
+fn overloaded() -> (Process, SocketAddr, Admin) {
+    let process = Process::spawn(&mut weir([
+        "--levels",
+        "--listen=127.0.0.1:0",
+        "--admin=127.0.0.1:0",
+        "--memory-max=1 MiB",
+        "--delay-elevated=1h",
+        "--delay-critical=2h",
+    ]));
+    let address = process.address();
+    let admin = Admin::of(&process);
+    (process, address, admin)
+}
+
+fn get(address: SocketAddr, path: &str) -> (String, String) {
+    let mut client = Client::tcp(address);
+    client.raw(format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n").as_bytes());
+    let (head, body) = client.answer();
+    (head, String::from_utf8(body).unwrap())
+}
+
+#[test]
+fn operators_see_the_level_and_its_cause() {
+    let (mut process, address, admin) = overloaded();
+    eventually(|| admin.metric("weir_level", &[]) == 2.0, "the load is critical");
+    assert!(admin.metric("weir_pressure", &[r#"resource="memory""#]) > 1.0);
+    assert!(admin.metric("weir_pressure", &[r#"resource="delay""#]) < 1.0);
+    for level in ["elevated", "critical"] {
+        let to = format!("to=\"{level}\"");
+        assert_eq!(admin.metric("weir_level_changes_total", &[&to]), 1.0);
+    }
+    assert_eq!(admin.metric("weir_priority_connections", &[r#"priority="normal""#]), 0.0);
+    assert!(admin.metric("weir_busy_ratio", &[]) < 1.0);
+
+    let (head, body) = get(admin.address(), "/readyz");
+    assert!(head.starts_with("HTTP/1.1 503 ") && body == "the load is critical\n", "{body}");
+    let (head, body) = get(admin.address(), "/status");
+    assert!(head.starts_with("HTTP/1.1 200 ") && head.contains("application/json"), "{head}");
+    let status: Value = serde_json::from_str(&body).unwrap();
+    let (load, memory) = (&status["load"], &status["load"]["resources"]["memory"]);
+    assert_eq!((&load["level"], &memory["level"]), (&"critical".into(), &"critical".into()));
+    assert!(memory["pressure"].as_f64() > Some(1.0), "{status}");
+    assert!(memory["peak"].as_f64() >= memory["value"].as_f64(), "{status}");
+    assert!(memory["samples"].as_array().is_some_and(|samples| samples.len() > 3), "{status}");
+    assert!(load["resources"]["descriptors"]["value"].as_f64() < Some(0.8), "{status}");
+
+    let refused = Client::tcp(address).request(&upgrade("/", ""));
+    assert!(refused.starts_with("HTTP/1.1 503 ") && refused.contains("overloaded"), "{refused}");
+    process.logged("load is elevated: memory ");
+    process.logged("load is critical: memory ");
+    process.logged("refused: 503 server is overloaded");
+    let log = process.stop();
+    assert!(log.contains("WARN"), "{log}");
+}
+
+#[test]
+fn an_idle_process_is_not_woken_for_samples() {
+    let process = Process::spawn(&mut weir([
+        "--levels",
+        "--listen=127.0.0.1:0",
+        "--admin=127.0.0.1:0",
+        "--delay-elevated=1h",
+        "--delay-critical=2h",
+        "--memory-max=off",
+    ]));
+    let _address = process.address();
+    let admin = Admin::of(&process);
+    let before = admin.metric("weir_turns_total", &[]);
+    // Only time can be waited for: four samples are due meanwhile.
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    let turns = admin.metric("weir_turns_total", &[]) - before;
+    assert!(turns < 8.0, "{turns} turns for two requests");
+}
