@@ -6,14 +6,18 @@
 use std::fs;
 use std::io::{ErrorKind, Write as _};
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Signal;
 
 use super::{admin_address, metric};
 use crate::support::{
-    BINARY, CLOSE, CONTINUATION, Client, PING, PONG, Process, TEXT, eventually, frame, upgrade,
+    BINARY, CLOSE, CONTINUATION, Client, PING, PONG, Process, TEXT, crowd, eventually, frame,
+    upgrade,
 };
 
 /// Longer than the deadlines of the servers, which are two seconds.
@@ -27,11 +31,98 @@ fn serve(flag: &[&str]) -> (Process, SocketAddr, SocketAddr) {
     (process, address, admin)
 }
 
+/// Answers pings on many connections until it is asked for them.
+struct Answering {
+    thread: thread::JoinHandle<Vec<Client>>,
+    ends: Arc<AtomicBool>,
+}
+
+impl Answering {
+    fn start(mut clients: Vec<Client>) -> Answering {
+        let ends = Arc::new(AtomicBool::new(false));
+        let asked = Arc::clone(&ends);
+        let thread = thread::spawn(move || {
+            while !asked.load(Ordering::Relaxed) {
+                for index in readable(&clients) {
+                    let client = &mut clients[index];
+                    let ping = client.frame();
+                    assert_eq!(ping.opcode, PING, "a client lost its connection: {ping:?}");
+                    client.send(PONG, &ping.payload);
+                }
+            }
+            clients
+        });
+        Answering { thread, ends }
+    }
+
+    fn end(self) -> Vec<Client> {
+        self.ends.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap()
+    }
+}
+
+/// The clients that have something to read, after at most 20 ms.
+fn readable(clients: &[Client]) -> Vec<usize> {
+    let mut polled: Vec<PollFd<'_>> =
+        clients.iter().map(|client| PollFd::new(&client.stream, PollFlags::IN)).collect();
+    let wait = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
+    poll(&mut polled, Some(&wait)).unwrap();
+    let is_ready = |(_, it): &(usize, &PollFd<'_>)| it.revents().contains(PollFlags::IN);
+    polled.iter().enumerate().filter(is_ready).map(|(index, _)| index).collect()
+}
+
+/// A number of the environment, for a larger run.
+fn number(variable: &str, usual: u64) -> u64 {
+    std::env::var(variable).map_or(usual, |value| value.parse().unwrap())
+}
+
+/// Peers that answer each ping at once, except while the process is stopped for several timeouts.
+#[test]
+fn a_stop_ends_no_connection() {
+    let connections = number("STOPPED_CONNECTIONS", 500);
+    let stopped = Duration::from_secs(number("STOPPED_SECONDS", 5));
+    let _descriptors = crowd();
+    let (mut process, address, admin) = serve(&[
+        "--levels",
+        "--delay-elevated=1h",
+        "--delay-critical=2h",
+        "--memory-max=off",
+        "--ping-interval=2s",
+        "--pong-timeout=1s",
+        "--pong-misses-max=1",
+        "--log-access",
+    ]);
+    // Each answers while the others are opened.
+    let mut answering: Vec<Answering> = Vec::new();
+    let mut left = connections;
+    while left > 0 {
+        let some = left.min(100);
+        let clients = (0..some).map(|_| Client::open(address, "/")).collect();
+        answering.push(Answering::start(clients));
+        left -= some;
+    }
+    eventually(|| metric(admin, "weir_pongs_matched_total") >= connections, "pongs arrive");
+    while_stopped_for(stopped, &process, || {});
+    let matched = metric(admin, "weir_pongs_matched_total");
+    let all = matched + 2 * connections;
+    eventually(|| metric(admin, "weir_pongs_matched_total") >= all, "each answers again, twice");
+    assert_eq!(metric(admin, "weir_pongs_missed_total"), 0);
+    let mut clients: Vec<Client> = answering.into_iter().flat_map(Answering::end).collect();
+    assert_eq!(clients.len() as u64, connections);
+    assert!(process.is_running() && !process.log().contains("ended:"), "{}", process.log());
+    clients.clear();
+    process.stop();
+}
+
 /// Stops the process, has the peer act, and lets the process run again after all deadlines have passed.
 ///
 /// The process is stopped in its poll, which returns EINTR then. Stopped elsewhere, it would poll again
 /// before it looks at a deadline.
 fn while_stopped(process: &Process, act: impl FnOnce()) {
+    while_stopped_for(STOPPED, process, act);
+}
+
+fn while_stopped_for(stopped: Duration, process: &Process, act: impl FnOnce()) {
     let stat = format!("/proc/{}/stat", process.pid().as_raw_nonzero());
     let is_in_state = |state: char| {
         let stat = fs::read_to_string(&stat).unwrap();
@@ -42,7 +133,7 @@ fn while_stopped(process: &Process, act: impl FnOnce()) {
     eventually(|| is_in_state('T'), "the process is stopped");
     act();
     // Only time can be waited for: a stopped process does nothing.
-    thread::sleep(STOPPED);
+    thread::sleep(stopped);
     process.signal(Signal::CONT);
 }
 

@@ -4,6 +4,7 @@
 
 mod admission;
 mod effects;
+mod lateness;
 mod operating;
 mod reads;
 

@@ -57,6 +57,11 @@ impl HeartbeatState {
         self.sent != Time::MAX && last_heard <= self.sent
     }
 
+    /// Whether the last ping was sent before this time, and its pong is missing.
+    pub(crate) fn was_sent_before(&self, time: Time) -> bool {
+        self.sent < time
+    }
+
     /// Records that bytes were received.
     pub(crate) fn received(&mut self) {
         self.misses = 0;

@@ -11,6 +11,7 @@ use crate::reactor::api::time::Time;
 use crate::reactor::conn::connection::Connection;
 use crate::reactor::conn::due::Due;
 use crate::reactor::core::Core;
+use crate::reactor::effects::lateness::MissingPong;
 use crate::reactor::parts::schedule::Timer;
 
 impl Reactor {
@@ -121,13 +122,23 @@ impl Core {
     }
 
     fn miss_pong(&mut self, id: ConnId) {
-        if self.survives_missed_pong(id) {
+        if self.pings_again(id) {
             self.ping(id);
         }
     }
 
+    /// Whether a connection without a pong must be pinged again. Counts the missed pong, unless it was
+    /// our fault: input that waits is read first. After too many of them the connection is closed.
+    pub(crate) fn pings_again(&mut self, id: ConnId) -> bool {
+        match self.judge_missing_pong(id) {
+            MissingPong::Silence => self.survives_missed_pong(id),
+            MissingPong::Stopped => true,
+            MissingPong::Unread => false,
+        }
+    }
+
     /// Counts a missed pong. After too many of them the connection is closed, and `false` returned.
-    pub(crate) fn survives_missed_pong(&mut self, id: ConnId) -> bool {
+    fn survives_missed_pong(&mut self, id: ConnId) -> bool {
         let Some(conn) = self.conns.get_mut(id) else {
             return false;
         };

@@ -16,6 +16,7 @@ use crate::reactor::Reactor;
 use crate::reactor::api::budget::HANDLER_WORK;
 use crate::reactor::api::id::{ConnId, RouteId, ServiceId};
 use crate::reactor::api::level::{Level, Resource};
+use crate::reactor::api::observer::EventKind;
 use crate::reactor::api::priority::Priority;
 use crate::reactor::api::settings::Limit;
 use crate::reactor::conn::connection::Connection;
@@ -71,6 +72,8 @@ impl Core {
         let change = self.load.sample(self.now, rounds, buffered, connections);
         if let Some(change) = change {
             log_change(change);
+            let (level, resource) = (change.to.name(), change.resource.name());
+            self.observe_loop(EventKind::Level { level, resource });
         }
         self.trim_by_level(change.is_some_and(|change| change.to > change.from));
         self.schedule_sample();

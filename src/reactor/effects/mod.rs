@@ -27,6 +27,7 @@ pub(super) mod identity;
 pub(super) mod inbound;
 pub(super) mod interest;
 pub(super) mod joined;
+pub(super) mod lateness;
 pub(super) mod load;
 pub(super) mod log;
 pub(super) mod mail;

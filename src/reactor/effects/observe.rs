@@ -29,6 +29,13 @@ impl Core {
         }
     }
 
+    /// Reports an event of the whole loop.
+    pub(crate) fn observe_loop(&mut self, kind: EventKind<'_>) {
+        if let Some(Observed { observer, .. }) = &mut self.observed {
+            observer.on_event(&Event { kind, conn: None });
+        }
+    }
+
     /// Reports a refused request.
     pub(crate) fn observe_refused(&mut self, id: ConnId, status: u16, reason: Reason) {
         if self.may_observe_refusal(reason) {

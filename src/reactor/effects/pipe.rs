@@ -351,7 +351,7 @@ impl Core {
     }
 
     fn miss_pong_of_side(&mut self, id: ConnId) {
-        if self.survives_missed_pong(id) {
+        if self.pings_again(id) {
             self.ping_side(id);
         }
     }

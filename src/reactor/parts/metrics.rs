@@ -160,6 +160,8 @@ metrics! {
     pongs_matched,
     /// Pings not answered within pong_timeout.
     pongs_missed,
+    /// Pongs that were late because of weir: their input was not read yet, or the process was stopped.
+    pongs_excused,
     /// Connections ended by their peer with a Close.
     ended_peer_closed = "",
     /// Connections ended by their peer without a Close, or broken.

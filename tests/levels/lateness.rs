@@ -1,0 +1,105 @@
+//! Our own lateness ends no connection: pongs that a busy loop has not read, and stops of the process.
+
+use std::thread;
+use std::time::Duration;
+
+use weir::protocol::Message;
+use weir::reactor::budget::TIMER_GRACE;
+use weir::reactor::settings::{Heartbeat, RouteHeartbeat, RouteSettings, Settings};
+use weir::reactor::{ConnId, Context, Metrics, Service};
+
+use crate::support::{ByHand, Client, PING, PONG, TEXT, crowd};
+
+/// One missed pong ends a connection.
+fn heartbeat(interval: Duration, pong_timeout: Duration) -> Heartbeat {
+    Heartbeat::default().interval(interval).pong_timeout(pong_timeout).misses_max(1)
+}
+
+/// A service that sleeps as many milliseconds as a message says, on the loop's thread, and answers it.
+struct Sleeps;
+
+impl Service for Sleeps {
+    fn on_message(&mut self, cx: &mut Context<'_>, conn: ConnId, message: Message<'_>) {
+        let text = std::str::from_utf8(message.as_bytes()).unwrap();
+        thread::sleep(Duration::from_millis(text.parse().unwrap()));
+        let _ = cx.send(conn, message);
+    }
+}
+
+/// More pongs than three polls report wait in the kernel while a long turn passes their deadlines.
+#[test]
+fn a_late_deadline_reads_the_pong_first() {
+    const CLIENTS: usize = 2_000;
+    let second = Duration::from_secs(1);
+    let _descriptors = crowd();
+    let settings = Settings::default().connections_max(2 * CLIENTS).heartbeat(None);
+    let mut ids = None;
+    let mut server = ByHand::new(settings, |reactor| {
+        let service = reactor.add_service(Sleeps).unwrap();
+        let silent = reactor.add_route("/", service, RouteSettings::default()).unwrap();
+        reactor.add_route("/busy", service, RouteSettings::default()).unwrap();
+        ids = Some((service, silent));
+    });
+    let (service, route) = ids.unwrap();
+    let set_heartbeat = |server: &mut ByHand, heartbeat| {
+        let settings = RouteSettings::default().heartbeat(RouteHeartbeat::Own(heartbeat));
+        server.reactor.context(service).set_route(route, settings).unwrap();
+    };
+    let mut clients: Vec<Client> = (0..CLIENTS).map(|_| server.open("/")).collect();
+    let mut busy = server.open("/busy");
+    // All have been silent for longer than the first interval. The second timeout decides.
+    thread::sleep(second);
+    set_heartbeat(&mut server, heartbeat(second, second * 9 / 10));
+    server.turn_until("all are pinged", |metrics| metrics.pings_sent == CLIENTS as u64);
+    set_heartbeat(&mut server, heartbeat(60 * second, 4 * second));
+    // The first in the next turn.
+    busy.text("5000");
+    for client in &mut clients {
+        let ping = client.frame();
+        assert_eq!(ping.opcode, PING);
+        client.send(PONG, &ping.payload);
+    }
+    for _ in 0..2 {
+        server.reactor.turn(Some(Duration::ZERO)).unwrap();
+    }
+    // The timers, which have waited for input once, fire in the next turn.
+    thread::sleep(TIMER_GRACE * 3 / 2);
+    let is_over =
+        |metrics: &Metrics| metrics.pongs_matched == CLIENTS as u64 || metrics.ended_timeout > 0;
+    server.turn_until("all pongs are read", is_over);
+    let metrics = server.reactor.metrics();
+    assert_eq!((metrics.ended_timeout, metrics.pongs_missed), (0, 0), "{metrics}");
+    assert!(metrics.pongs_excused > 0, "all were read in time, so the test shows nothing");
+}
+
+/// The loop does not turn for longer than the timeout, as if the process were stopped, and the peer's pong
+/// is lost.
+#[test]
+fn a_ping_before_a_stop_is_sent_again() {
+    let millis = Duration::from_millis;
+    let settings = Settings::default().heartbeat(heartbeat(millis(2_000), millis(1_500)));
+    let mut server = ByHand::new(settings, |reactor| {
+        let service = reactor.add_service(Sleeps).unwrap();
+        reactor.add_route("/", service, RouteSettings::default()).unwrap();
+    });
+    let mut client = server.open("/");
+    server.turn_until("a ping", |metrics| metrics.pings_sent == 1);
+    thread::sleep(millis(3_500));
+    server.turn_until("a second ping", |metrics| {
+        metrics.pings_sent == 2 || metrics.ended_timeout > 0
+    });
+    let metrics = server.reactor.metrics();
+    assert_eq!(
+        (metrics.stops, metrics.pongs_excused, metrics.pongs_missed),
+        (1, 1, 0),
+        "{metrics}"
+    );
+    for _ in 0..2 {
+        assert_eq!(client.frame().opcode, PING);
+    }
+    client.text("0");
+    server.turn_until_readable(&client.stream);
+    client.expect(TEXT, b"0");
+    // Without a stop, its silence counts.
+    server.turn_until("the end", |metrics| metrics.ended_timeout == 1);
+}
