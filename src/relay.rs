@@ -73,12 +73,38 @@ impl RelayArguments {
         // The general help has another default.
         let parser = Arguments::command()
             .mut_arg("listen", |arg| arg.default_value(crate::config::RELAY_LISTEN));
-        let matches = parser.try_get_matches_from(arguments)?;
+        let matches = parser.try_get_matches_from(command_first(arguments))?;
         let Arguments { command, config, data_dir, .. } = Arguments::from_arg_matches(&matches)?;
         let flags = given::<Options>(&matches);
         let defaults = RelayDefaults { data_dir };
         Ok(RelayArguments { command, file: config, defaults, flags })
     }
+}
+
+/// Options that commands have, too: they may stand before the command.
+const SHARED: [&str; 2] = ["--config", "--data-dir"];
+
+/// Moves a command before the options that it shares with `weir relay`, as in
+/// `weir relay --data-dir DIR export`.
+fn command_first(mut arguments: Vec<OsString>) -> Vec<OsString> {
+    let mut at = 1;
+    while let Some(option) = arguments.get(at).and_then(|word| word.to_str()) {
+        let (name, has_value) = match option.split_once('=') {
+            Some((name, _)) => (name, true),
+            None => (option, false),
+        };
+        if !SHARED.contains(&name) {
+            break;
+        }
+        at += if has_value { 1 } else { 2 };
+    }
+    let parser = Arguments::command();
+    let is_command = |word: &OsString| parser.get_subcommands().any(|it| word == it.get_name());
+    if arguments.get(at).is_some_and(is_command) {
+        let command = arguments.remove(at);
+        arguments.insert(1, command);
+    }
+    arguments
 }
 
 #[cfg(test)]
@@ -95,12 +121,29 @@ mod tests {
     }
 
     #[test]
+    fn directory_and_file_may_stand_before_the_command() {
+        for line in [
+            "weir export --data-dir a --config b --reverse",
+            "weir --data-dir a export --config b --reverse",
+            "weir --data-dir=a --config b export --reverse",
+            "weir --config=b --data-dir a export --reverse",
+        ] {
+            let command = format!("{:?}", parse(line).unwrap().command.unwrap());
+            let has = |text: &str| command.contains(text);
+            assert!(has(r#"data_dir: Some("a")"#) && has(r#"config: Some("b")"#), "{command}");
+        }
+        let serve = parse("weir --data-dir export --config b").unwrap();
+        assert!(serve.command.is_none() && serve.defaults.data_dir == Some("export".into()));
+    }
+
+    #[test]
     fn a_command_has_its_own_flags() {
         assert!(parse("weir --listen 127.0.0.1:1").unwrap().command.is_none());
         let export = parse("weir export --data-dir a --reverse").unwrap().command;
         assert!(matches!(export, Some(RelayCommand::Export(_))), "{export:?}");
         for line in [
-            "weir --data-dir a export",
+            "weir --listen 127.0.0.1:1 export",
+            "weir --data-dir a --config b exprot",
             "weir export --listen 127.0.0.1:1",
             "weir export --filter {}}",
             r#"weir export --filter {"search":"x"}"#,

@@ -76,6 +76,7 @@ impl SyncArguments {
         self,
         report: &mut dyn FnMut(fmt::Arguments<'_>),
     ) -> Result<String, SyncError> {
+        let directory = self.data_dir.display().to_string();
         let filter = LOG.parse().unwrap_or_default();
         LogSettings { filter, format: LogFormat::default() }.install();
         let settings = SyncSettings {
@@ -89,6 +90,7 @@ impl SyncArguments {
             },
         };
         let report = sync(&settings, &mut |step| match step {
+            Progress::Created => report(format_args!("{directory}: a new store was created")),
             Progress::Collected(events) => report(format_args!("{events} local events match")),
             Progress::Found { local, remote } => report(format_args!(
                 "{remote} events are on the remote side only, {local} on the local side only"

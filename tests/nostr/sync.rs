@@ -260,3 +260,34 @@ fn a_relay_that_sends_too_much_or_ends_the_connection_is_reported() {
     let error = failure(&url(relay.address));
     assert!(error.contains("refuses a request: restricted: members only"), "{error}");
 }
+
+#[test]
+fn a_store_is_created_only_to_take_events() {
+    let (directory, relay) = (Directory::new(), Relay::new());
+    relay.client().accept(&Author::new(1).note("hello"));
+    let (remote, store) = (url(relay.address), directory.events());
+    let failed = |arguments: &[&str]| {
+        let output = sync(&[arguments, &["--data-dir", &store]].concat());
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        assert!(!directory.path().join("events").exists());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let error = failed(&[&remote, "--dir", "up"]);
+    assert!(error.contains("events: no store of events"), "{error}");
+    // Nobody listens on this port.
+    failed(&["ws://127.0.0.1:1/", "--dir", "down"]);
+    let output = sync(&[&remote, "--dir", "down", "--data-dir", &store]);
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains("events: a new store was created"), "{error}");
+    assert_eq!(
+        String::from_utf8(output.stdout).unwrap().lines().next(),
+        Some("received: 1 accepted, 0 refused, 0 missing")
+    );
+    let output = sync(&[&remote, "--data-dir", &store]);
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success() && !error.contains("created"), "{error}");
+    // The directory may stand before the command.
+    let output = weir(["relay", "--data-dir", &store, "export"]).output().unwrap();
+    assert!(output.status.success());
+    assert_eq!(String::from_utf8(output.stdout).unwrap().lines().count(), 1);
+}

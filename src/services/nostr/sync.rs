@@ -76,6 +76,8 @@ pub enum Direction {
 /// A step that is finished, to be shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
+    /// The local directory had no store: an empty one was created.
+    Created,
     /// This many local events match the filter.
     Collected(usize),
     /// Events that only one side has.
@@ -142,6 +144,8 @@ pub fn check_filter(filter: &str) -> Result<(), String> {
 
 /// Synchronises, and reports finished steps to `progress`.
 ///
+/// A store is created only to store events in it, and once the remote relay was reached.
+///
 /// # Errors
 /// A side cannot be opened or reached, ends the connection, or refuses to answer.
 pub fn sync(
@@ -149,13 +153,25 @@ pub fn sync(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<SyncReport, SyncError> {
     let SyncSettings { remote, local, filter, direction } = settings;
+    let mut reached = None;
     let mut local: Box<dyn Side> = match local {
-        Local::Store(directory) => Box::new(LocalStore::open(directory)?),
+        Local::Store(directory) if *direction == Direction::Up || LocalStore::exists(directory) => {
+            Box::new(LocalStore::open(directory)?)
+        }
+        Local::Store(directory) => {
+            reached = Some(Peer::connect(remote)?);
+            let store = LocalStore::create(directory)?;
+            progress(Progress::Created);
+            Box::new(store)
+        }
         Local::Relay(url) => Box::new(Peer::connect(url)?),
     };
     let items = local.items(filter)?;
     progress(Progress::Collected(items.len()));
-    let mut remote = Peer::connect(remote)?;
+    let mut remote = match reached {
+        Some(remote) => remote,
+        None => Peer::connect(remote)?,
+    };
     let found = find_differences(&mut remote, filter, items)?;
     progress(Progress::Found { local: found.local.len(), remote: found.remote.len() });
     let mut report = SyncReport { is_partial: found.is_partial, ..SyncReport::default() };

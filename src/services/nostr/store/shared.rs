@@ -92,7 +92,7 @@ impl Store {
     }
 
     /// Whether there is a store in `directory`.
-    pub(super) fn exists(directory: &Path) -> bool {
+    pub(crate) fn exists(directory: &Path) -> bool {
         directory.join(DATABASE).is_dir()
     }
 

@@ -8,8 +8,8 @@ use crate::services::nostr::filter::{Filter, FilterLimits};
 use crate::services::nostr::known::{NoLists, Stored};
 use crate::services::nostr::signature::KeyCache;
 use crate::services::nostr::store::{
-    Budget, Collect, CollectLimits, Collected, Outcome, Store, StoreError, StoreSettings,
-    Visibility, Writer, open,
+    Budget, Collect, CollectLimits, Collected, OpenError, Outcome, Store, StoreError,
+    StoreSettings, Visibility, Writer, open, open_existing,
 };
 use crate::services::nostr::ticket::unix_seconds;
 use crate::services::nostr::verify::{Verdict, Verifier, VerifySettings};
@@ -23,8 +23,21 @@ pub(super) struct LocalStore {
 }
 
 impl LocalStore {
+    /// Whether a directory has a store.
+    pub(super) fn exists(directory: &Path) -> bool {
+        Store::exists(directory)
+    }
+
+    /// Opens the store in a directory, which must have one.
     pub(super) fn open(directory: &Path) -> Result<LocalStore, SyncError> {
-        let opened = open(directory, StoreSettings::default());
+        LocalStore::of(open_existing(directory, StoreSettings::default()))
+    }
+
+    pub(super) fn create(directory: &Path) -> Result<LocalStore, SyncError> {
+        LocalStore::of(open(directory, StoreSettings::default()))
+    }
+
+    fn of(opened: Result<(Store, Writer), OpenError>) -> Result<LocalStore, SyncError> {
         let (store, writer) = opened.map_err(|error| SyncError::new(error.to_string()))?;
         let settings = VerifySettings::default();
         Ok(LocalStore { store, writer, keys: KeyCache::default(), settings })
