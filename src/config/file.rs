@@ -210,9 +210,13 @@ fn redacted_list(urls: &[String]) -> String {
     format!("[{}]", urls.join(", "))
 }
 
-/// The text of a value, or of each value of a list.
+/// The text of a value, or of each value of a list; of a table `KEY=VALUE` for each key.
 fn texts(value: &DeValue<'_>) -> Option<Vec<String>> {
     match value {
+        DeValue::Table(table) if !table.is_empty() => table
+            .iter()
+            .map(|(key, value)| Some(format!("{}={}", key.get_ref(), text(value.get_ref())?)))
+            .collect(),
         DeValue::Array(items) => items.iter().map(|item| text(item.get_ref())).collect(),
         value => Some(vec![text(value)?]),
     }

@@ -3,12 +3,14 @@
 //! Validates a `[[network]]`, except for the limits that it shares with a route.
 
 use std::collections::HashSet;
+use std::fmt;
+use std::str::FromStr;
 
 use clap::Args;
 use serde::Serialize;
 use weir::reactor::settings::{RouteSettings, Settings, SettingsError};
 use weir::services::rpc::gateway::{GatewaySettings, UPSTREAMS_MAX};
-use weir::services::rpc::{Network, RpcSettings};
+use weir::services::rpc::{MethodCosts, Network, RpcSettings};
 use weir::upstream::UpstreamUrl;
 
 use super::access::Access;
@@ -108,6 +110,37 @@ pub(super) struct NetworkOptions {
     /// Maximum calls that wait for an upstream; more are answered with -32005
     #[arg(long, value_name = "N", default_value_t = Count(gateway().queue_max))]
     upstream_queue_max: Count<usize>,
+
+    /// As how many messages calls of a method count for messages_rate, as in { eth_getLogs = 10 }; calls
+    /// of other methods count as one
+    #[arg(long, value_name = "METHOD=N", value_delimiter = ',')]
+    #[serde(serialize_with = "texts")]
+    costs: Vec<MethodCost>,
+}
+
+/// The cost of one method.
+#[derive(Debug, Clone)]
+pub(super) struct MethodCost(String, u32);
+
+impl FromStr for MethodCost {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<MethodCost, String> {
+        const FORM: &str = r#"expected a method and its cost, as in { eth_getLogs = 10 }"#;
+        let (method, cost) = text.split_once('=').ok_or(FORM)?;
+        let (method, cost) = (method.trim(), cost.trim().parse().map_err(|_| FORM)?);
+        match method.is_empty() || cost == 0 {
+            true => Err(format!("{FORM}; the least cost is 1")),
+            false => Ok(MethodCost(method.to_owned(), cost)),
+        }
+    }
+}
+
+impl fmt::Display for MethodCost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let MethodCost(method, cost) = self;
+        write!(f, "{method}={cost}")
+    }
 }
 
 fn rpc() -> RpcSettings {
@@ -132,6 +165,7 @@ impl NetworkOptions {
             .calls_per_connection_max(self.calls_per_connection_max.0)
             .calls_max(self.calls_max.0)
             .call_timeout(self.call_timeout.0)
+            .costs(MethodCosts::new(self.costs.iter().map(|cost| (cost.0.as_str(), cost.1))))
     }
 
     fn gateway(&self, network: Network, upstreams: Vec<UpstreamUrl>) -> GatewaySettings {
@@ -159,6 +193,7 @@ impl From<&NetworkConfig> for NetworkOptions {
             upstream_ca: OrOff(gateway.ca_file.clone().map(FileName)),
             upstream_concurrency: Count(gateway.concurrency),
             upstream_queue_max: Count(gateway.queue_max),
+            costs: rpc.costs.iter().map(|(name, cost)| MethodCost(name.to_owned(), cost)).collect(),
         }
     }
 }

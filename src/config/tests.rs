@@ -428,7 +428,8 @@ fn the_effective_configuration_parses_to_an_equal_one() {
         calls_max = 11
         call_timeout = '12s'
         upstream_concurrency = 13
-        upstream_queue_max = 14";
+        upstream_queue_max = 14
+        costs = { eth_getLogs = 10, 'debug.trace' = 100 }";
     let mut written = String::new();
     let proxy = "[[pool]]
         name = 'a'

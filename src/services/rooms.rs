@@ -241,6 +241,7 @@ impl Service for Rooms {
         let options = PublishOptions::default().except(except);
         let frame = SharedFrame::message(message);
         let room = Rc::clone(&member.room);
+        cx.charge(conn, cx.members(&room) / MEMBERS_PER_TOKEN);
         // The loop counts members without room for it, and the route's policy handles them.
         let _ = cx.publish(Target::Topic(&room), &frame, options);
         self.histories.remember(&room, cx.now(), frame);
@@ -275,6 +276,9 @@ impl Service for Rooms {
 fn is_met(required: Option<&Requirement>, identity: Option<&Identity>) -> bool {
     required.is_none_or(|required| identity.is_some_and(|identity| identity.holds(required)))
 }
+
+/// A message counts as one more for this number of members.
+const MEMBERS_PER_TOKEN: usize = 1000;
 
 /// The prefix of a room's topic, so that a room's name cannot equal another kind of topic.
 const ROOM: &str = "room/";

@@ -11,7 +11,8 @@ use super::wire::request::{self, Call, Rejected};
 use crate::reactor::Context;
 
 impl<B: Backend> Rpc<B> {
-    /// Carries out the calls of a message, and writes the answers that are available at once.
+    /// Carries out the calls of a message, and writes the answers that are available at once. Each call
+    /// of a batch counts for the rates of messages.
     pub(super) fn dispatch(
         &mut self,
         cx: &mut Context<'_>,
@@ -21,18 +22,23 @@ impl<B: Backend> Rpc<B> {
     ) {
         let bounds = self.settings.bounds();
         self.pending.start_message();
+        let mut cost = 0;
         if request::is_batch(text) {
             match request::batch(text, bounds) {
                 Ok(items) => {
                     reply.start_batch();
                     for item in items {
-                        self.answer(cx, origin, request::item(item, bounds), reply);
+                        cost += self.answer(cx, origin, request::item(item, bounds), reply);
                     }
                 }
                 Err(error) => self.reject(reply, &Rejected { id: None, error }),
             }
         } else {
-            self.answer(cx, origin, request::single(text, bounds), reply);
+            cost += self.answer(cx, origin, request::single(text, bounds), reply);
+        }
+        // The loop has counted the message itself.
+        if cost > 1 {
+            cx.charge(origin.conn, cost - 1);
         }
         self.report_feeds(cx);
     }
@@ -42,16 +48,20 @@ impl<B: Backend> Rpc<B> {
         reply.error(rejected.id, &rejected.error);
     }
 
+    /// Carries out one call; returns as how many messages it counts.
     fn answer(
         &mut self,
         cx: &mut Context<'_>,
         origin: Origin,
         call: Result<Call<'_>, Rejected<'_>>,
         reply: &mut Reply,
-    ) {
+    ) -> usize {
         let mut call = match call {
             Ok(call) => call,
-            Err(rejected) => return self.reject(reply, &rejected),
+            Err(rejected) => {
+                self.reject(reply, &rejected);
+                return 1;
+            }
         };
         if cx.settings().trace {
             call.trace = cx.trace(origin.conn);
@@ -96,6 +106,7 @@ impl<B: Backend> Rpc<B> {
                 self.subscriptions.revoke(origin.conn, id);
             }
         }
+        self.settings.costs.of(&call.method)
     }
 
     fn subscription_kind(&self, origin: Origin, call: &Call<'_>) -> Result<Kind, RpcError> {

@@ -42,7 +42,7 @@ pub use self::backend::{Backend, LinkEvent, Network, Notice, Progress, Ticket};
 pub use self::counts::Counts;
 pub use self::filter::{FilterParams, Log, LogFilter, TOPICS_MAX};
 pub use self::service::Rpc;
-pub use self::settings::RpcSettings;
+pub use self::settings::{MethodCosts, RpcSettings};
 pub use self::subscriptions::{Feeds, Kind, Source};
 pub use self::wire::answer::Outcome;
 pub use self::wire::error::RpcError;

@@ -30,6 +30,35 @@ with_setters! {
         pub calls_max: usize = 16_384,
         /// Timeout of a call, which then gets -32002.
         pub call_timeout: Duration = Duration::from_secs(30),
+        /// What calls by WebSocket count for the route's rates of messages.
+        pub costs: MethodCosts = MethodCosts::default(),
+    }
+}
+
+/// As how many messages calls of some methods count; those of others count as one.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MethodCosts(Vec<(Box<str>, u32)>);
+
+impl MethodCosts {
+    /// The costs of these methods. Of several for one method the last one counts.
+    pub fn new<'a>(costs: impl IntoIterator<Item = (&'a str, u32)>) -> MethodCosts {
+        let mut all: Vec<(Box<str>, u32)> = Vec::new();
+        for (method, cost) in costs {
+            all.retain(|(other, _)| **other != *method);
+            all.push((method.into(), cost));
+        }
+        MethodCosts(all)
+    }
+
+    /// The methods with their costs.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, u32)> {
+        self.0.iter().map(|(method, cost)| (&**method, *cost))
+    }
+
+    /// As how many messages a call counts.
+    pub(super) fn of(&self, method: &str) -> usize {
+        let found = self.0.iter().find(|(other, _)| **other == *method);
+        found.map_or(1, |(_, cost)| *cost as usize)
     }
 }
 
