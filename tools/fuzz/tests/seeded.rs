@@ -79,6 +79,11 @@ fn proxy_header() {
 }
 
 #[test]
+fn rate() {
+    run(weir_fuzz::rate);
+}
+
+#[test]
 fn relay() {
     run(weir_fuzz::relay);
 }
