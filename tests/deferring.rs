@@ -4,10 +4,10 @@ use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use weir::protocol::Message;
-use weir::reactor::settings::Settings;
+use weir::reactor::settings::{RouteSettings, Settings};
 use weir::reactor::{CloseReason, ConnId, Context, Decision, Service, UpgradeRequest};
 
-use crate::support::{Seen, Server, Watched, serving};
+use crate::support::{Seen, Server, Watched};
 
 /// A [`Watched`] service that defers each request: until its next timer, or for ever.
 pub struct Deferring {
@@ -56,7 +56,20 @@ impl Service for Deferring {
 
 /// A server whose service at `/` defers every request, and then takes this decision, if any.
 pub fn deferring(settings: Settings, decision: Option<Decision>) -> (Server, Receiver<Seen>) {
+    deferring_on(settings, RouteSettings::default(), decision)
+}
+
+/// The same, on a route with these settings.
+pub fn deferring_on(
+    settings: Settings,
+    route: RouteSettings,
+    decision: Option<Decision>,
+) -> (Server, Receiver<Seen>) {
     let (watched, seen) = Watched::echo();
     let service = Deferring { watched, decision, asked: Vec::new() };
-    (serving(settings, service), seen)
+    let server = Server::start(settings, move |reactor| {
+        let service = reactor.add_service(service).unwrap();
+        reactor.add_route("/", service, route).unwrap();
+    });
+    (server, seen)
 }

@@ -25,7 +25,7 @@ pub(crate) struct Access {
 
     /// What the identity of a client must have, as in "role=admin", all of it; others get 403
     #[arg(long, value_name = "KEY=VALUE")]
-    #[serde(serialize_with = "texts")]
+    #[serde(serialize_with = "texts", skip_serializing_if = "Vec::is_empty")]
     require: Vec<Requirement>,
 }
 

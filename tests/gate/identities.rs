@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use weir::protocol::CloseCode;
 use weir::reactor::CloseReason;
-use weir::reactor::settings::{GateSettings, RouteSettings, Settings};
+use weir::reactor::settings::{GateSettings, Limit, RouteSettings, Settings};
 
 use super::{Noted, gated, next_after_asked};
 use crate::support::{Client, Server, TEXT, upgrade};
@@ -132,4 +132,72 @@ fn a_sign_out_informs_the_gate_and_closes_all_connections_of_the_subject() {
     assert_eq!(signed_out, ["ann"]);
     assert_eq!((ask(&mut other, "out ann"), ask(&mut other, "who")), ("0".into(), "bob".into()));
     assert_eq!(next_after_asked(&noted), Noted::SignedOut("ann".to_owned()));
+}
+
+#[test]
+fn many_identities_that_expire_at_once_end_in_time() {
+    let _crowd = crate::support::crowd();
+    let many = std::env::var("EXPIRING").map_or(300, |many| many.parse().unwrap());
+    let settings = Settings::default().connections_per_address(0).connections_max(2 * many + 10);
+    let (server, noted) = gated(settings, GateSettings::default(), RouteSettings::default());
+    let started = Instant::now();
+    let left = Duration::from_millis(2000 + 4 * many as u64);
+    let mut clients = Vec::new();
+    for number in 0..many {
+        let left = left.saturating_sub(started.elapsed()).as_millis();
+        clients.push(open(&server, &format!("s{number};exp={left}")));
+    }
+    let mut other = open(&server, "other");
+    for client in &mut clients {
+        assert_eq!(client.expect_close().0, 3000);
+        client.close(3000, "");
+    }
+    assert_eq!(ask(&mut other, "who"), "other");
+    for _ in 0..many {
+        assert_eq!(closed(&noted), CloseReason::Expired(CloseCode::UNAUTHORIZED));
+    }
+    drop((clients, other));
+    server.stop_clean();
+}
+
+#[test]
+fn requests_of_several_clients_on_one_connection_have_their_own_identities() {
+    let loopback = "127.0.0.0/8".parse().unwrap();
+    let settings = Settings::default().trusted_proxies(vec![loopback]);
+    let (server, noted) = gated(settings, GateSettings::default(), RouteSettings::default());
+    let mut front = Client::tcp(server.address);
+    for (token, status, subject) in [
+        ("X-Token: ann\r\n", "200", Some("ann")),
+        ("X-Token: later bob\r\n", "200", Some("bob")),
+        ("", "401", None),
+        ("X-Token: forbid\r\n", "403", None),
+        ("X-Token: none\r\n", "200", None),
+        ("X-Token: carl\r\n", "200", Some("carl")),
+    ] {
+        let lines = format!("X-Forwarded-For: 192.0.2.7\r\n{token}");
+        front.raw(format!("GET / HTTP/1.1\r\nHost: a\r\n{lines}\r\n").as_bytes());
+        let (head, _) = front.answer();
+        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{head}");
+        if status == "200" {
+            let Noted::Passed { subject: found, .. } = next_after_asked(&noted) else { panic!() };
+            assert_eq!(found.as_deref(), subject);
+        }
+    }
+    // Then an upgrade, whose identity stays.
+    let lines = "X-Forwarded-For: 192.0.2.7\r\nX-Token: dan\r\n";
+    assert!(front.request(&upgrade("/", lines)).starts_with("HTTP/1.1 101 "));
+    assert_eq!(ask(&mut front, "who"), "dan");
+}
+
+#[test]
+fn a_dry_run_counts_a_full_subject_and_admits_it() {
+    let limits = vec![Limit::SubjectFull];
+    let settings = Settings::default().limits_dry_run(limits);
+    let gate = GateSettings::default().connections_per_subject(1);
+    let (server, _noted) = gated(settings, gate, RouteSettings::default());
+    let mut clients: Vec<Client> = (0..3).map(|_| open(&server, "ann")).collect();
+    assert_eq!(ask(&mut clients[0], "count ann"), "3");
+    drop(clients);
+    let metrics = server.stop_clean();
+    assert_eq!((metrics.refused_dry["subject_full"], metrics.refused), (2, 0));
 }

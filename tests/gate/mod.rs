@@ -15,6 +15,7 @@ use crate::support::{DEADLINE, Server};
 
 mod identities;
 mod operators;
+mod proxied;
 mod refusals;
 mod rooms;
 mod verdicts;
@@ -80,7 +81,7 @@ impl Service for Scripted {
     }
 
     fn on_close(&mut self, _: &mut Context<'_>, _: ConnId, why: CloseReason) {
-        self.notes.send(Noted::GateClosed(why)).unwrap();
+        let _ = self.notes.send(Noted::GateClosed(why));
     }
 }
 
@@ -92,7 +93,7 @@ impl Gate for Scripted {
         request: &GateRequest<'_>,
     ) -> Verdict {
         let head = String::from_utf8(request.head.to_vec()).unwrap();
-        self.notes.send(Noted::Asked(head)).unwrap();
+        let _ = self.notes.send(Noted::Asked(head));
         let Some(token) = request.http.header("X-Token") else {
             return Verdict::Refuse(Refusal::Unauthorized, None);
         };
@@ -119,13 +120,13 @@ impl Gate for Scripted {
     }
 
     fn on_forbidden(&mut self, _: &mut Context<'_>, _: ConnId) -> Option<Box<Response>> {
-        self.notes.send(Noted::Forbidden).unwrap();
+        let _ = self.notes.send(Noted::Forbidden);
         let response = Response::text(403, "more is needed\n");
         Some(Box::new(response.header("WWW-Authenticate", "Bearer").unwrap()))
     }
 
     fn on_signed_out(&mut self, _: &mut Context<'_>, subject: &str) {
-        self.notes.send(Noted::SignedOut(subject.to_owned())).unwrap();
+        let _ = self.notes.send(Noted::SignedOut(subject.to_owned()));
     }
 }
 
@@ -144,7 +145,7 @@ impl Behind {
             subject: identity.map(|identity| identity.subject().to_owned()),
             role: role.map(str::to_owned),
         };
-        self.notes.send(noted).unwrap();
+        let _ = self.notes.send(noted);
     }
 }
 
@@ -206,7 +207,7 @@ impl Service for Behind {
     }
 
     fn on_close(&mut self, _: &mut Context<'_>, _: ConnId, why: CloseReason) {
-        self.notes.send(Noted::Closed(why)).unwrap();
+        let _ = self.notes.send(Noted::Closed(why));
     }
 }
 

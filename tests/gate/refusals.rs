@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use weir::protocol::handshake::Refusal;
+use weir::reactor::Decision;
 use weir::reactor::settings::{GateSettings, RefuseBy, RouteSettings, Settings};
 
 use super::{Noted, gated};
-use crate::support::{Client, Server, upgrade};
+use crate::deferring::deferring_on;
+use crate::support::{Client, Seen, Server, header, upgrade};
 
 fn start(settings: Settings) -> (Server, std::sync::mpsc::Receiver<Noted>) {
     let gate = GateSettings::default().connections_per_subject(1);
@@ -47,4 +50,85 @@ fn each_refusal_of_gate_and_service_becomes_a_close() {
     assert!(ends.is_empty(), "the service sees none of them end: {ends:?}");
     let metrics = server.stop();
     assert_eq!((metrics.refused, metrics.opened), (8, 1), "{metrics}");
+}
+
+#[test]
+fn a_client_gets_a_subprotocol_that_it_offers() {
+    let (server, _noted) = start(Settings::default());
+    for (offers, selected) in [
+        ("", None),
+        ("a, chat, weir.token", Some("chat")),
+        ("a, weir.token, weir.token.abc", Some("weir.token")),
+        ("weir.token.abc, b, a", Some("b")),
+        ("weir.token.abc", None),
+    ] {
+        let lines = match offers {
+            "" => String::new(),
+            offers => format!("Sec-WebSocket-Protocol: {offers}\r\n"),
+        };
+        let (head, code, _) = refused(&server, "/", &lines);
+        assert_eq!((header(&head, "Sec-WebSocket-Protocol"), code), (selected, 3000), "{offers}");
+    }
+}
+
+#[test]
+fn malformed_requests_unknown_paths_and_forbidden_origins_keep_their_status() {
+    let route = RouteSettings::default().refuse(RefuseBy::Close);
+    let route = route.origins(vec!["https://good.example".to_owned()]);
+    let (server, _noted) = gated(Settings::default(), GateSettings::default(), route);
+    let origin = "Origin: https://good.example\r\n";
+    for (request, status) in [
+        (upgrade("/", "Origin: https://evil.example\r\n"), "403"),
+        (upgrade("/elsewhere", origin), "404"),
+        (upgrade("/", origin).replace("Version: 13", "Version: 12"), "426"),
+        (upgrade("/", origin).replace("Upgrade\r\n", "x\r\n"), "400"),
+        (format!("GET / HTTP/1.1\r\nHost: a\r\n{origin}\r\n"), "401"),
+    ] {
+        let head = Client::tcp(server.address).request(&request);
+        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{head}");
+    }
+}
+
+#[test]
+fn refused_clients_do_not_count_and_few_of_them_wait() {
+    let settings = Settings::default().connections_max(1).refused_max(1);
+    let (server, _noted) = start(settings);
+    let mut first = Client::tcp(server.address);
+    assert!(first.request(&upgrade("/", "")).starts_with("HTTP/1.1 101 "));
+    assert_eq!(first.expect_close().0, 3000);
+    // Its place is free, and the only place of those that wait is taken.
+    let mut second = Client::tcp(server.address);
+    let head = second.request(&upgrade("/", ""));
+    assert!(head.starts_with("HTTP/1.1 401 "), "{head}");
+    drop(second);
+    // It does not answer: weir ends its side after a second, and then the connection.
+    first.expect_end();
+    let (open, _) = Client::open_with(server.address, "/", "X-Token: ann\r\n");
+    drop((first, open));
+    let metrics = server.stop_clean();
+    assert_eq!((metrics.refusals["unauthorized"], metrics.opened), (2, 1));
+}
+
+#[test]
+fn a_full_server_refuses_by_a_close_too() {
+    let (server, _noted) = start(Settings::default().connections_max(1));
+    let (open, _) = Client::open_with(server.address, "/", "X-Token: ann\r\n");
+    let (_, code, reason) = refused(&server, "/", "X-Token: bob\r\n");
+    assert_eq!(code, 1013);
+    assert!(reason.starts_with("server is full, retry in "), "{reason}");
+    drop(open);
+    server.stop_clean();
+}
+
+#[test]
+fn a_deferred_upgrade_that_is_refused_ends_once_for_its_service() {
+    let route = RouteSettings::default().refuse(RefuseBy::Close);
+    let decision = Decision::Refuse(Refusal::RouteFull);
+    let (server, seen) = deferring_on(Settings::default(), route, Some(decision));
+    let (_, code, reason) = refused(&server, "/", "");
+    assert_eq!(code, 1013);
+    assert!(reason.starts_with("no room on this path, retry in "), "{reason}");
+    server.stop_clean();
+    let ends: Vec<_> = seen.try_iter().filter(|seen| matches!(seen, Seen::Closed(..))).collect();
+    assert_eq!(ends.len(), 1, "{ends:?}");
 }

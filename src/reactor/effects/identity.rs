@@ -18,6 +18,7 @@ use crate::reactor::api::close_reason::CloseReason;
 use crate::reactor::api::id::{ConnId, GateId, ServiceId};
 use crate::reactor::api::identity::{Identity, IdentityError};
 use crate::reactor::api::observer::EventKind;
+use crate::reactor::api::settings::Limit;
 use crate::reactor::api::time::Time;
 use crate::reactor::conn::gated::Gated;
 use crate::reactor::conn::identity::HeldIdentity;
@@ -55,8 +56,14 @@ impl Core {
         identity: &Identity,
     ) -> Result<MemberId, Refusal> {
         let most = self.router.gate(gate).and_then(|settings| settings.connections_per_subject);
-        let member = self.subjects.enter(gate, identity.shared_subject(), id, most);
-        member.ok_or(Refusal::SubjectFull)
+        let subject = identity.shared_subject();
+        if let Some(member) = self.subjects.enter(gate, subject, id, most) {
+            return Ok(member);
+        }
+        if self.enforces(id, Limit::SubjectFull) {
+            return Err(Refusal::SubjectFull);
+        }
+        self.subjects.enter(gate, subject, id, None).ok_or(Refusal::SubjectFull)
     }
 
     /// Replaces the identity of a connection. Without an entry in the table of subjects it does not
@@ -244,5 +251,96 @@ impl Reactor {
         if !sign_out.left.is_empty() {
             self.core.queues.decisions.push_back(Decided::SignOut(sign_out));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
+
+    use super::*;
+    use crate::protocol::Message;
+    use crate::reactor::api::context::Context;
+    use crate::reactor::api::gate::Gate;
+    use crate::reactor::api::outcome::Verdict;
+    use crate::reactor::api::request::GateRequest;
+    use crate::reactor::api::service::Service;
+    use crate::reactor::api::settings::{GateSettings, ListenSettings, RouteSettings, Settings};
+
+    /// Passes each request with an identity that lasts for a minute.
+    struct ForAMinute;
+
+    impl Service for ForAMinute {
+        fn on_message(&mut self, _: &mut Context<'_>, _: ConnId, _: Message<'_>) {}
+    }
+
+    impl Gate for ForAMinute {
+        fn on_gate(&mut self, cx: &mut Context<'_>, _: ConnId, _: &GateRequest<'_>) -> Verdict {
+            let mut identity = Identity::new("ann").unwrap();
+            let unix = cx.unix_time() + Duration::from_secs(60);
+            identity.expires = Some(cx.time_at(unix));
+            Verdict::Pass(Some(Box::new(identity)))
+        }
+    }
+
+    /// Turns until a condition holds.
+    fn turn_until(reactor: &mut Reactor, condition: impl Fn(&mut Reactor) -> bool) {
+        for _ in 0..1000 {
+            if condition(reactor) {
+                return;
+            }
+            reactor.turn(Some(Duration::from_millis(20))).unwrap();
+        }
+        panic!("not within 20 s");
+    }
+
+    /// Sets the wall clock of a loop by this many seconds, as the timer would find it.
+    fn set_wall_clock(reactor: &mut Reactor, seconds: i64) {
+        let by = Duration::from_secs(seconds.unsigned_abs());
+        let unix = if seconds > 0 { unix_time() + by } else { unix_time() - by };
+        let core = &mut reactor.core;
+        core.wall_clock.read(Time::ZERO + core.epoch.elapsed(), unix);
+        core.follow_wall_clock();
+    }
+
+    #[test]
+    fn identities_follow_the_wall_clock_and_only_a_step_forward_ends_them() {
+        let mut reactor = Reactor::new(Settings::default()).unwrap();
+        let gate = reactor.add_gate(ForAMinute, GateSettings::default()).unwrap();
+        let route = RouteSettings::default().gate(gate);
+        reactor.add_route("/", gate.service(), route).unwrap();
+        let listen = ListenSettings::new(([127, 0, 0, 1], 0).into());
+        let address = reactor.listen(&listen).unwrap();
+        reactor.start().unwrap();
+        let mut client = TcpStream::connect(address).unwrap();
+        let request = "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                       Sec-WebSocket-Version: 13\r\n\
+                       Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+        client.write_all(request.as_bytes()).unwrap();
+        turn_until(&mut reactor, |reactor| reactor.metrics().opened == 1);
+        let due = |reactor: &mut Reactor| {
+            let (_, conn) = reactor.core.conns.iter().next().unwrap();
+            conn.expires().since(Time::ZERO + reactor.core.epoch.elapsed()).as_secs_f64()
+        };
+        assert!((55.0..=60.0).contains(&due(&mut reactor)));
+        set_wall_clock(&mut reactor, -100);
+        let later = due(&mut reactor);
+        assert!((155.0..=160.0).contains(&later), "set back: {later} s");
+        set_wall_clock(&mut reactor, 30);
+        let sooner = due(&mut reactor);
+        assert!((25.0..=30.0).contains(&sooner), "set forward: {sooner} s");
+        reactor.turn(Some(Duration::ZERO)).unwrap();
+        assert_eq!(reactor.metrics().ends.len(), 0);
+        set_wall_clock(&mut reactor, 61);
+        turn_until(&mut reactor, |reactor| {
+            reactor.core.conns.iter().all(|(_, conn)| !conn.is_open())
+        });
+        turn_until(&mut reactor, |reactor| reactor.core.queues.is_idle());
+        drop(reactor);
+        let mut received = Vec::new();
+        client.read_to_end(&mut received).unwrap();
+        let close = b"\x88\x0f\x0b\xb8token expired";
+        assert!(received.ends_with(close), "{:?}", String::from_utf8_lossy(&received));
     }
 }

@@ -40,6 +40,7 @@ impl Core {
         let lent = self.deflate.streams_lent();
         let Metrics {
             connections_now,
+            identities_now,
             awaiting_refusal_now,
             rate_entries_now,
             rate_overflows,
@@ -54,6 +55,7 @@ impl Core {
         } = &mut self.metrics;
         let owned = [
             (connections_now, self.conns.len()),
+            (identities_now, self.subjects.len()),
             (awaiting_refusal_now, self.admission.refused()),
             (rate_entries_now, self.admission.rate_entries()),
             (throttled_now, self.throttled),
@@ -83,6 +85,7 @@ mod tests {
 
     fn set_gauges(metrics: &mut Metrics, value: u64) {
         metrics.connections_now = value;
+        metrics.identities_now = value;
         metrics.awaiting_refusal_now = value;
         metrics.rate_entries_now = value;
         metrics.throttled_now = value;

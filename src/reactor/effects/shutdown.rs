@@ -175,14 +175,13 @@ impl Core {
         if !is_answered {
             let head_only = conn.handshake().is_some_and(|handshake| handshake.is_head_only());
             let refusal = Refusal::ShuttingDown;
+            let response = Response::from(refusal);
             self.log_refused(id, refusal);
             self.metrics.count_refusal(refusal);
-            self.queue_response(
-                id,
-                &Response::from(refusal),
-                handshake::ConnectionOption::Close,
-                head_only,
-            );
+            if self.refuse_by_close(id, CloseReason::Shutdown, &response, refusal.reason()) {
+                return;
+            }
+            self.queue_response(id, &response, handshake::ConnectionOption::Close, head_only);
         }
         self.end_http(id, CloseReason::Shutdown);
     }

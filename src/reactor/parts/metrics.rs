@@ -103,6 +103,8 @@ metrics! {
     opened = "opened_connections",
     /// Connections of any kind.
     connections_now = "",
+    /// Upgraded connections whose gate has determined who the client is.
+    identities_now = "identities",
     /// Connections that wait for their refusal.
     awaiting_refusal_now = "",
     /// Requests refused with an HTTP status.

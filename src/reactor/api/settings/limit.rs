@@ -41,6 +41,8 @@ limits! {
     Pressure = "pressure";
     /// Connections of a route.
     RouteFull = "route_full";
+    /// Connections of one subject of a gate.
+    SubjectFull = "subject_full";
     /// A route's rate of messages per connection.
     Messages = "messages";
     /// A route's rate of bytes per connection.
