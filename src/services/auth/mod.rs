@@ -16,6 +16,8 @@ mod checker;
 mod counts;
 mod failures;
 mod hook;
+#[doc(hidden)]
+pub mod internals;
 mod jwt;
 mod keys;
 mod loading;

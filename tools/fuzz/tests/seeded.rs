@@ -44,6 +44,11 @@ fn inflate() {
 }
 
 #[test]
+fn jwt() {
+    run(weir_fuzz::jwt);
+}
+
+#[test]
 fn ledger() {
     run(weir_fuzz::ledger);
 }
