@@ -7,6 +7,7 @@ mod cli;
 mod config;
 mod connect;
 mod descriptors;
+mod gates;
 mod help;
 mod logging;
 mod nearest;

@@ -4,6 +4,7 @@
 //! serves the metrics. Label values are bounded: networks and upstreams by the configuration,
 //! method classes and error codes by their lists.
 
+mod auth;
 mod process;
 mod proxy;
 mod relay;
@@ -18,6 +19,7 @@ use weir::services::rpc::node::PeerCounts;
 use weir::services::rpc::{Class, Counts, Network, RpcError, RpcSettings};
 use weir::upstream::{Count, UpstreamCounts};
 
+pub(crate) use self::auth::AuthSource;
 pub(crate) use self::process::ProcessSource;
 pub(crate) use self::proxy::ProxySource;
 pub(crate) use self::relay::RelaySource;

@@ -174,7 +174,7 @@ impl Reload {
             if !running.has_service_of(new) || is_same {
                 continue;
             }
-            let Some(settings) = new.access.add_to(&new.settings, &targets.gates) else {
+            let Some(settings) = new.limits(&targets.gates) else {
                 error!(path = path; "limits not changed: a new gate needs a restart");
                 continue;
             };
@@ -222,7 +222,7 @@ impl Reload {
             if let RouteService::Proxy(settings) = &route.service
                 && !taken.contains(route.path.as_str())
             {
-                let limits = route.access.add_to(&route.settings, &targets.gates);
+                let limits = route.limits(&targets.gates);
                 routes.push(ProxyRoute {
                     path: route.path.clone(),
                     limits: limits.ok_or("a new gate needs a restart")?,

@@ -28,10 +28,11 @@ use weir::services::{Echo, Rooms, TRY_IT_PAGE};
 use crate::allocator::return_freed_memory;
 use crate::audit::{self, AuditLog};
 use crate::config::{
-    ADMIN_GROUP, AuthConfig, AuthKind, Config, Gates, Listen, NetworkConfig, RelayConfig,
-    RouteConfig, RouteService, Sources,
+    ADMIN_GROUP, Config, Gates, Listen, NetworkConfig, RelayConfig, RouteConfig, RouteService,
+    Sources,
 };
 use crate::descriptors::{Needs, fit_to_descriptors};
+use crate::gates::{add_gates, add_refresh};
 use crate::observe::{NetworkSource, ProcessSource, ProxySource, RelaySource};
 use crate::reload::{Targets, add_reload};
 use crate::version::{COMMIT, VERSION};
@@ -86,13 +87,18 @@ fn run(config: &Config, sources: Sources, audit: Option<AuditLog>) -> Result<(),
     }
     handle_signals(&mut reactor, has_certificates, on_hangup)?;
     return_freed_memory(&mut reactor)?;
-    let gates = add_gates(&mut reactor, config)?;
+    let (gates, of_gates) = add_gates(&mut reactor, config)?;
     let proxy = add_proxy(&mut reactor, config)?;
     let mut relays = add_relays(&mut reactor, config)?;
     let mut routes = Vec::new();
     for route in &config.routes {
-        let settings = route.access.add_to(&route.settings, &gates).ok_or("a gate is missing")?;
-        let id = add_route(&mut reactor, route, settings, proxy.as_ref(), &relays)?;
+        let settings = route.limits(&gates).ok_or("a gate is missing")?;
+        let id = match (&route.service, route.access.auth()) {
+            (RouteService::Auth, Some(auth)) => {
+                Some(add_refresh(&mut reactor, &route.path, settings, auth, &gates)?)
+            }
+            _ => add_route(&mut reactor, route, settings, proxy.as_ref(), &relays)?,
+        };
         routes.extend(id.map(|id| (route.path.clone(), id)));
     }
     let mail = proxy.as_ref().map(|proxy| proxy.mail.clone());
@@ -104,6 +110,7 @@ fn run(config: &Config, sources: Sources, audit: Option<AuditLog>) -> Result<(),
         reactor.set_tls(tls.clone())?;
     }
     let mut sources: Vec<Box<dyn Source>> = vec![Box::new(ProcessSource::new())];
+    sources.extend(of_gates.into_iter().map(|gate| Box::new(gate) as Box<dyn Source>));
     for network in &config.networks {
         let settings =
             network.access.add_to(&network.settings, &gates).ok_or("a gate is missing")?;
@@ -143,17 +150,6 @@ fn run(config: &Config, sources: Sources, audit: Option<AuditLog>) -> Result<(),
     let metrics = reactor.metrics();
     info!("stopped: {metrics} bytes_left={}", metrics.buffered_now);
     Ok(())
-}
-
-/// Adds the gates that the configuration defines.
-fn add_gates(_: &mut Reactor, config: &Config) -> Result<Gates, Box<dyn Error>> {
-    let gates = Gates::new();
-    if let Some(AuthConfig { name, kind, .. }) = config.auths.first() {
-        return Err(match kind {
-            AuthKind::Jwt | AuthKind::Http => format!("auth {name}: not supported").into(),
-        });
-    }
-    Ok(gates)
 }
 
 /// The service of all proxy routes, and what it shares.
@@ -245,8 +241,8 @@ fn add_route(
             proxy.routes.set(id, forwarding.clone())?;
             return Ok(None);
         }
-        // `add_proxy` adds the service for any such route.
-        (RouteService::Proxy(_), None) => return Ok(None),
+        // `add_proxy` adds the service for any such route, and `add_refresh` needs none.
+        (RouteService::Proxy(_), None) | (RouteService::Auth, _) => return Ok(None),
         (RouteService::Nostr(name), _) => match relays.iter().find(|relay| relay.name == *name) {
             Some(relay) => relay.service,
             // `add_relays` opens each relay that a route names.

@@ -14,7 +14,7 @@ mod cycles;
 mod paths;
 
 /// Each top module, and the modules of the crate that it may import.
-const LAYERS: [(&str, &[&str]); 23] = [
+const LAYERS: [(&str, &[&str]); 24] = [
     ("protocol", &[]),
     ("reactor", &["protocol"]),
     ("backplane", &["reactor", "protocol"]),
@@ -63,6 +63,7 @@ const LAYERS: [(&str, &[&str]); 23] = [
         ],
     ),
     ("observe", &["logging", "version", "services", "upstream", "reactor"]),
+    ("gates", &["config", "observe", "services", "reactor"]),
     ("connect", &["config", "services", "reactor", "protocol"]),
     ("reload", &["audit", "config", "services", "reactor", "protocol"]),
     ("relay", &["config", "logging", "version", "services", "upstream"]),
@@ -74,6 +75,7 @@ const LAYERS: [(&str, &[&str]); 23] = [
             "audit",
             "config",
             "descriptors",
+            "gates",
             "logging",
             "observe",
             "reload",

@@ -8,7 +8,7 @@ use serde::Serialize;
 use weir::reactor::settings::RouteSettings;
 use weir::reactor::{GateId, Requirement};
 
-use super::auth::AuthConfig;
+use super::auth::{AuthConfig, GateKind};
 use super::error::AccessError;
 use super::values::{OrOff, texts};
 use crate::nearest::nearest;
@@ -57,14 +57,29 @@ impl Access {
                 false => Err(AccessError::RequireWithoutAuth),
             };
         };
-        let Some(auth) = auths.iter().find(|auth| auth.name == name) else {
-            let near = nearest(name, auths.iter().map(|auth| auth.name.as_str()));
-            let near = near.map(str::to_owned);
-            return Err(AccessError::NoAuth { name: name.to_owned(), near });
-        };
+        let auth = find(name, auths)?;
         match auth.takes_cookies() && settings.origins.is_empty() {
             true => Err(AccessError::CookiesWithoutOrigins(name.to_owned())),
             false => Ok(()),
         }
     }
+
+    /// Checks the gate of a route that refreshes identities.
+    pub(super) fn check_refresh(&self, auths: &[AuthConfig]) -> Result<(), AccessError> {
+        if !self.require.is_empty() {
+            return Err(AccessError::RefreshWithRequire);
+        }
+        let name = self.auth().ok_or(AccessError::RefreshWithoutAuth)?;
+        match find(name, auths)?.kind {
+            GateKind::Jwt(_) => Ok(()),
+            GateKind::Http(_) => Err(AccessError::NotJwt(name.to_owned())),
+        }
+    }
+}
+
+fn find<'a>(name: &str, auths: &'a [AuthConfig]) -> Result<&'a AuthConfig, AccessError> {
+    auths.iter().find(|auth| auth.name == name).ok_or_else(|| {
+        let near = nearest(name, auths.iter().map(|auth| auth.name.as_str()));
+        AccessError::NoAuth { name: name.to_owned(), near: near.map(str::to_owned) }
+    })
 }

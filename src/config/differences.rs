@@ -3,10 +3,11 @@
 use serde::Serialize;
 use toml::Table;
 use weir::reactor::settings::GateSettings;
+use weir::services::auth::JwtSettings;
 use weir::services::nostr::settings::RelaySettings;
 use weir::services::proxy::PoolSettings;
 
-use super::auth::AuthConfig;
+use super::auth::{AuthConfig, GateKind};
 use super::effective::{
     EffectiveAuth, EffectiveNetwork, EffectivePool, EffectiveRelay, EffectiveRoute,
 };
@@ -16,7 +17,7 @@ use super::networks::{NetworkConfig, networks};
 use super::options::{HeartbeatOptions, RouteOptions, ServerOptions};
 use super::place::Place;
 use super::relays::RelayConfig;
-use super::routes::{Known, RouteConfig, built_in, of_relay, proxied, routes};
+use super::routes::{Known, RouteConfig, built_in, of_gate, of_relay, proxied, routes};
 use super::start::Start;
 use super::{Config, default_outbound_max};
 
@@ -29,7 +30,7 @@ const OF_NETWORK: [&str; 3] = ["project", "chain_id", "upstreams"];
 /// Keys of a pool that have no default.
 const OF_POOL: [&str; 2] = ["name", "upstreams"];
 /// Keys of a gate that have no default.
-const OF_AUTH: [&str; 2] = ["name", "kind"];
+const OF_AUTH: [&str; 4] = ["name", "kind", "algorithms", "url"];
 /// Keys of a relay that have no default.
 const OF_RELAY: [&str; 2] = ["name", "data_dir"];
 
@@ -87,7 +88,8 @@ impl Config {
             lines.extend(differing(&table(&own), &table(&usual), &before, &OF_RELAY));
         }
         for auth in &self.auths {
-            let usual = AuthConfig { gate: GateSettings::default(), ..auth.clone() };
+            let (name, kind) = (auth.name.clone(), auth.kind.usual());
+            let usual = AuthConfig { name, kind, gate: GateSettings::default() };
             let (own, usual) = (EffectiveAuth::from(auth), EffectiveAuth::from(&usual));
             let before = format!("auth {}: ", auth.name);
             lines.extend(differing(&table(&own), &table(&usual), &before, &OF_AUTH));
@@ -205,12 +207,15 @@ fn differing(own: &Table, usual: &Table, before: &str, except: &[&str]) -> Vec<S
 
 /// A route with the same service and no settings of its own.
 fn usual_route(route: &RouteConfig) -> Option<RouteConfig> {
-    let kind = |route: &RouteConfig| route.service.kind();
+    let service = |route: &RouteConfig| route.service.kind();
     let pool = PoolSettings::new("any".to_owned(), Vec::new());
-    let tables = built_in().into_iter().chain([proxied("any"), of_relay("any")]).collect();
-    let known = Known { pools: &[pool], relays: &["any"], auths: &[] };
+    let own = [proxied("any"), of_relay("any"), of_gate("any")];
+    let tables = built_in().into_iter().chain(own).collect();
+    let kind = GateKind::Jwt(JwtSettings::new(Vec::new()));
+    let gate = AuthConfig { name: "any".to_owned(), kind, gate: GateSettings::default() };
+    let known = Known { pools: &[pool], relays: &["any"], auths: &[gate] };
     let all = routes(tables, &Layer::new(), &Default::default(), known, std::iter::empty());
-    all.ok()?.into_iter().find(|usual| kind(usual) == kind(route))
+    all.ok()?.into_iter().find(|usual| service(usual) == service(route))
 }
 
 /// A network without settings of its own.

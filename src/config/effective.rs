@@ -9,11 +9,11 @@ use weir::services::proxy::PoolSettings;
 
 use super::Config;
 use super::access::Access;
-use super::auth::AuthConfig;
+use super::auth::{AuthConfig, GateKind};
 use super::networks::{NetworkConfig, NetworkOptions, NetworkTable};
 use super::options::{
-    AuthTable, GateOptions, HeartbeatOptions, PoolOptions, PoolTable, ProxyOptions, RelayOptions,
-    RelayTable, RoomOptions, RouteOptions, ServerOptions,
+    AuthTable, GateFiles, GateOptions, HeartbeatOptions, HookOptions, JwtOptions, PoolOptions,
+    PoolTable, ProxyOptions, RelayOptions, RelayTable, RoomOptions, RouteOptions, ServerOptions,
 };
 use super::relays::RelayConfig;
 use super::routes::{NostrOptions, RouteConfig, RouteService, ServiceKind};
@@ -40,12 +40,23 @@ pub(super) struct EffectiveAuth {
     table: AuthTable,
     #[serde(flatten)]
     options: GateOptions,
+    #[serde(flatten)]
+    files: GateFiles,
+    #[serde(flatten)]
+    jwt: Option<JwtOptions>,
+    #[serde(flatten)]
+    hook: Option<HookOptions>,
 }
 
 impl From<&AuthConfig> for EffectiveAuth {
     fn from(auth: &AuthConfig) -> EffectiveAuth {
-        let table = AuthTable { name: auth.name.clone(), kind: auth.kind };
-        EffectiveAuth { table, options: (&auth.gate).into() }
+        let table = AuthTable { name: auth.name.clone(), kind: auth.kind.name() };
+        let (ca_file, jwt, hook) = match &auth.kind {
+            GateKind::Jwt(jwt) => (&jwt.ca_file, Some(jwt.into()), None),
+            GateKind::Http(hook) => (&hook.ca_file, None, Some(hook.into())),
+        };
+        let files = GateFiles::new(ca_file.as_deref());
+        EffectiveAuth { table, options: (&auth.gate).into(), files, jwt, hook }
     }
 }
 

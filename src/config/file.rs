@@ -15,8 +15,8 @@ use super::error::ConfigError;
 use super::keys::{Given, Keys, Layer};
 use super::networks::{NetworkOptions, NetworkTable, SECRET};
 use super::options::{
-    AuthTable, GateOptions, HeartbeatOptions, Options, PoolOptions, PoolTable, ProxyOptions,
-    RelayOptions, RelayTable, RoomOptions, RouteOptions,
+    AuthTable, GateFiles, GateOptions, HeartbeatOptions, HookOptions, JwtOptions, Options,
+    PoolOptions, PoolTable, ProxyOptions, RelayOptions, RelayTable, RoomOptions, RouteOptions,
 };
 use super::place::Place;
 use super::routes::{NostrOptions, RouteTable};
@@ -90,7 +90,8 @@ impl File {
         file.pools = source.tables(POOL, &keys, &mut settings)?.unwrap_or_default();
         let keys = Keys::of::<RelayTable>().and::<RelayOptions>();
         file.relays = source.tables(RELAY, &keys, &mut settings)?.unwrap_or_default();
-        let keys = Keys::of::<AuthTable>().and::<GateOptions>();
+        let keys = Keys::of::<AuthTable>().and::<GateOptions>().and::<GateFiles>();
+        let keys = keys.and::<JwtOptions>().and::<HookOptions>();
         file.auths = source.tables(AUTH, &keys, &mut settings)?.unwrap_or_default();
         let others = [ROUTE, NETWORK, POOL, RELAY, AUTH];
         file.settings = source.layer(&Keys::of::<Options>(), &others, &settings)?;

@@ -61,8 +61,8 @@ impl Keys {
         }
     }
 
-    /// The values of a key that names files, as absolute paths; relative ones start at `base`.
-    /// Values of other keys, and public keys, are unchanged. An empty `base` is the working directory of
+    /// The values of a key that names files, as absolute paths; relative ones start at `base`. URLs,
+    /// public keys, and values of other keys are unchanged. An empty `base` is the working directory of
     /// the process.
     pub(super) fn resolve(&self, key: &str, values: Vec<String>, base: &Path) -> Vec<String> {
         let may_name_files = |arg: &&Arg| names_files(arg) || names_keys_or_files(arg);
@@ -74,7 +74,9 @@ impl Keys {
         let parts = values.iter().flat_map(|value| value.split(|c| Some(c) == delimiter));
         let resolved = parts.map(|path| match std::path::absolute(base.join(path)) {
             _ if names_keys_or_files(arg) && parse_key(path.trim()).is_some() => path.to_owned(),
-            Ok(absolute) if path != OFF => absolute.to_string_lossy().into_owned(),
+            Ok(absolute) if path != OFF && !path.contains("://") => {
+                absolute.to_string_lossy().into_owned()
+            }
             _ => path.to_owned(),
         });
         resolved.collect()

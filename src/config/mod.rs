@@ -64,7 +64,7 @@ use weir::services::proxy::PoolSettings;
 
 use file::File;
 use networks::NetworkOptions;
-use options::{PoolOptions, ServerConfig, ServerOptions};
+use options::{GateFiles, JwtOptions, PoolOptions, ServerConfig, ServerOptions};
 use place::Place;
 use routes::Known;
 
@@ -72,7 +72,7 @@ pub(crate) use weir::upstream::redacted;
 
 pub(crate) use access::Gates;
 pub(crate) use addresses::{Listen, Origin, socket_address};
-pub(crate) use auth::{AuthConfig, AuthKind};
+pub(crate) use auth::{AuthConfig, GateKind};
 pub(crate) use error::ConfigError;
 pub(crate) use keys::{Layer, given};
 pub(crate) use networks::NetworkConfig;
@@ -157,11 +157,15 @@ impl Config {
         files.extend(keys::files::<NetworkOptions>(of_networks));
         let of_pools = file.pools.iter().map(|(_, table)| table);
         files.extend(keys::files::<PoolOptions>(of_pools));
+        let of_gates = file.auths.iter().map(|(_, table)| table);
+        files.extend(keys::files::<JwtOptions>(of_gates.clone()));
+        files.extend(keys::files::<GateFiles>(of_gates));
         let of_relays = file.relays.clone();
         let config = Config::merge(file, variables, flags)?;
         config.check_files(&files, dates)?;
         relays::check_files(&config.relays, &of_relays)?;
         config.check_audit_key(&files)?;
+        config.check_gates(&files)?;
         Ok(config)
     }
 
@@ -207,6 +211,22 @@ impl Config {
         })
     }
 
+    /// Checks the files of gates; each of `files` has its key and place.
+    fn check_gates(&self, files: &[(PathBuf, String, Place)]) -> Result<(), ConfigError> {
+        let Some(error) = self.auths.iter().find_map(|auth| auth.check_files().err()) else {
+            return Ok(());
+        };
+        let named = files.iter().find(|(path, ..)| error.path() == Some(path));
+        Err(match named {
+            Some((_, key, place)) => ConfigError::BadFile {
+                place: place.clone(),
+                key: key.clone(),
+                error: Box::new(error),
+            },
+            None => ConfigError::Contradiction { place: None, why: error.to_string() },
+        })
+    }
+
     fn merge(file: File, variables: Layer, flags: Layer) -> Result<Config, ConfigError> {
         let mut layer = file.settings;
         layer.extend(variables);
@@ -221,7 +241,7 @@ impl Config {
         check_proxies(&listen, &settings).map_err(|why| refused(&why))?;
         let tls = server.tls().map_err(|mistake| refused(&mistake))?;
         let audit = server.audit().map_err(|why| refused(&why))?;
-        let auths = auth::auths(file.auths)?;
+        let auths = auth::auths(file.auths, &settings)?;
         let networks = networks::networks(file.networks, &layer, &settings, &auths)?;
         // A gateway does not serve the built-in routes.
         let built_in = || if networks.is_empty() { routes::built_in() } else { Vec::new() };

@@ -20,7 +20,9 @@ impl Config {
     /// Warnings about the files of secrets, one line each.
     pub(crate) fn warnings(&self) -> Vec<String> {
         let audit_key = self.server.audit.as_ref().and_then(|audit| audit.key.as_deref());
-        let secrets = audit_key.map(|path| ("audit_key", path)).into_iter();
+        let of_gates = self.auths.iter().filter_map(AuthConfig::secret_file);
+        let of_gates = of_gates.map(|path| ("secret_file", path));
+        let secrets = audit_key.map(|path| ("audit_key", path)).into_iter().chain(of_gates);
         let warning = |(key, path): (&str, &Path)| {
             format!("{key}: other users can read {}: chmod o= {0}", path.display())
         };

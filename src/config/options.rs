@@ -8,6 +8,8 @@
 
 mod auth;
 mod heartbeat;
+mod hook;
+mod jwt;
 mod pool;
 mod proxy;
 mod relay;
@@ -18,9 +20,10 @@ mod server;
 
 use clap::Args;
 
-pub(crate) use self::auth::AuthKind;
-pub(super) use self::auth::{AuthTable, GateOptions};
+pub(super) use self::auth::{AuthKind, AuthTable, GateOptions};
 pub(super) use self::heartbeat::HeartbeatOptions;
+pub(super) use self::hook::HookOptions;
+pub(super) use self::jwt::{GateFiles, JwtOptions};
 pub(super) use self::pool::{PoolOptions, PoolTable};
 pub(super) use self::proxy::ProxyOptions;
 pub(super) use self::relay::{RelayOptions, RelayTable};

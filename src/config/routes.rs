@@ -12,7 +12,7 @@ use weir::services::nostr::settings::RelaySettings;
 use weir::services::proxy::{PoolSettings, ProxySettings};
 use weir::services::rooms::RoomSettings;
 
-use super::access::Access;
+use super::access::{Access, Gates};
 use super::auth::AuthConfig;
 use super::error::{ConfigError, PathError, RouteConfigError};
 use super::keys::{Given, Keys, Layer, place_of, read};
@@ -21,6 +21,8 @@ use super::place::Place;
 use super::values::{Count, OrOff, Size};
 use crate::nearest::nearest;
 
+/// The end of the path of a route to a gate.
+const REFRESH: &str = "/refresh";
 /// The path parameter that names the room.
 const ROOM_NAME: &str = "name";
 
@@ -48,6 +50,8 @@ pub(crate) enum RouteService {
     Proxy(ProxySettings),
     /// Serves the Nostr relay of this name.
     Nostr(String),
+    /// Refreshes identities of the gate that `auth` names.
+    Auth,
 }
 
 /// The keys of a `[[route]]` besides its limits.
@@ -80,9 +84,19 @@ pub(super) enum ServiceKind {
     Rooms,
     Proxy,
     Nostr,
+    Auth,
 }
 
 impl RouteConfig {
+    /// Its settings, with its gate. `None` if the loop has no such gate.
+    pub(crate) fn limits(&self, gates: &Gates) -> Option<RouteSettings> {
+        match self.service {
+            // It leads to the gate, which is asked by nobody.
+            RouteService::Auth => Some(self.settings.clone()),
+            _ => self.access.add_to(&self.settings, gates),
+        }
+    }
+
     pub(crate) fn is_proxy(&self) -> bool {
         self.service.kind() == ServiceKind::Proxy
     }
@@ -100,6 +114,7 @@ impl RouteService {
             RouteService::Rooms(_) => ServiceKind::Rooms,
             RouteService::Proxy(_) => ServiceKind::Proxy,
             RouteService::Nostr(_) => ServiceKind::Nostr,
+            RouteService::Auth => ServiceKind::Auth,
         }
     }
 }
@@ -125,6 +140,11 @@ pub(super) fn of_relay(relay: &str) -> (Place, Layer) {
 /// A route of the proxy without settings of its own.
 pub(super) fn proxied(pool: &str) -> (Place, Layer) {
     route_table(&[("path", "/*"), ("service", "proxy"), ("pool", pool)])
+}
+
+/// A route to a gate without settings of its own.
+pub(super) fn of_gate(auth: &str) -> (Place, Layer) {
+    route_table(&[("path", "/auth/refresh"), ("service", "auth"), ("auth", auth)])
 }
 
 fn route_table(pairs: &[(&str, &str)]) -> (Place, Layer) {
@@ -163,7 +183,10 @@ pub(super) fn routes(
         let pattern = match check(&route, settings).and_then(|pattern| {
             check_pool(&route, known.pools)?;
             check_relay(&route, known.relays)?;
-            let checked = route.access.check(&route.settings, known.auths);
+            let checked = match route.service {
+                RouteService::Auth => route.access.check_refresh(known.auths),
+                _ => route.access.check(&route.settings, known.auths),
+            };
             checked.map_err(|error| RouteConfigError::Access(route.path.clone(), error))?;
             Ok(pattern)
         }) {
@@ -226,10 +249,14 @@ fn route(place: &Place, table: Layer, defaults: &Layer) -> Result<RouteConfig, C
         ServiceKind::Rooms => RouteService::Rooms(read::<RoomOptions>(&layer)?.into()),
         ServiceKind::Proxy => RouteService::Proxy(read::<ProxyOptions>(&layer)?.into()),
         ServiceKind::Nostr => RouteService::Nostr(read::<NostrOptions>(&layer)?.relay),
+        ServiceKind::Auth => RouteService::Auth,
     };
     let outbox_room_bytes = match &service {
         RouteService::Proxy(proxy) => Some(proxy.outbox_room_bytes()),
-        RouteService::Echo | RouteService::Rooms(_) | RouteService::Nostr(_) => None,
+        RouteService::Echo
+        | RouteService::Rooms(_)
+        | RouteService::Nostr(_)
+        | RouteService::Auth => None,
     };
     let settings = read::<RouteOptions>(&layer)?.settings(outbox_room_bytes);
     let heartbeat = match has_own_heartbeat {
@@ -316,6 +343,9 @@ fn check(route: &RouteConfig, settings: &Settings) -> Result<RoutePattern, Route
     }
     if route.page && route.service.kind() == ServiceKind::Proxy {
         return Err(RouteConfigError::PageOfProxy(route.path.clone()));
+    }
+    if route.service == RouteService::Auth && (route.page || !route.path.ends_with(REFRESH)) {
+        return Err(RouteConfigError::Refresh(route.path.clone()));
     }
     if route.page && route.service.kind() == ServiceKind::Nostr {
         return Err(RouteConfigError::PageOfRelay(route.path.clone()));

@@ -12,6 +12,12 @@ pub(crate) enum AccessError {
         near: Option<String>,
     },
     RequireWithoutAuth,
+    /// A refresh needs a gate.
+    RefreshWithoutAuth,
+    /// A refresh admits nobody.
+    RefreshWithRequire,
+    /// The gate does not verify tokens.
+    NotJwt(String),
     /// Browsers send cookies with requests of pages of other sites.
     CookiesWithoutOrigins(String),
 }
@@ -20,8 +26,11 @@ impl AccessError {
     /// The keys that contradict each other, as a text.
     pub(in crate::config) fn contradiction(&self) -> &'static str {
         match self {
-            AccessError::NoAuth { .. } | AccessError::CookiesWithoutOrigins(_) => "auth",
-            AccessError::RequireWithoutAuth => "require",
+            AccessError::NoAuth { .. }
+            | AccessError::CookiesWithoutOrigins(_)
+            | AccessError::NotJwt(_) => "auth",
+            AccessError::RefreshWithoutAuth => "service",
+            AccessError::RequireWithoutAuth | AccessError::RefreshWithRequire => "require",
         }
     }
 }
@@ -34,6 +43,16 @@ impl fmt::Display for AccessError {
                 suggest(f, near.as_deref())
             }
             AccessError::RequireWithoutAuth => f.write_str("require needs auth"),
+            AccessError::RefreshWithoutAuth => f.write_str("service = \"auth\" needs auth"),
+            AccessError::RefreshWithRequire => {
+                f.write_str("require is not for service = \"auth\": set it where clients connect")
+            }
+            AccessError::NotJwt(name) => {
+                write!(
+                    f,
+                    "auth = {name:?} must have kind = \"jwt\": a hook has no tokens to refresh"
+                )
+            }
             AccessError::CookiesWithoutOrigins(name) => write!(
                 f,
                 "auth = {name:?} needs origins: it accepts cookies, which browsers also send for pages \

@@ -23,6 +23,8 @@ pub(crate) enum RouteConfigError {
     Page(String),
     PageOfProxy(String),
     PageOfRelay(String),
+    /// A route to a gate serves one request.
+    Refresh(String),
     NoPool {
         path: String,
         pool: String,
@@ -102,6 +104,10 @@ impl fmt::Display for RouteConfigError {
             RouteConfigError::PageOfRelay(path) => write!(
                 f,
                 "path {path:?}: page = true is not for service = \"nostr\": a relay has its own page"
+            ),
+            RouteConfigError::Refresh(path) => write!(
+                f,
+                "path {path:?}: service = \"auth\" needs a path that ends in /refresh, and has no page"
             ),
             RouteConfigError::PageOfProxy(path) => write!(
                 f,

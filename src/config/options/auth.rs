@@ -23,7 +23,7 @@ pub(in crate::config) struct AuthTable {
 /// What a gate does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum AuthKind {
+pub(in crate::config) enum AuthKind {
     /// Verify tokens
     Jwt,
     /// Ask an HTTP server

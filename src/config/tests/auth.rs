@@ -3,9 +3,12 @@
 use weir::protocol::CloseCode;
 use weir::reactor::settings::{GateSettings, RefuseBy};
 
+use super::super::options::{GateFiles, HookOptions, JwtOptions};
 use super::*;
 
-const AUTH: &str = "[[auth]]\nname = 'users'\nkind = 'jwt'\n";
+const AUTH: &str =
+    "[[auth]]\nname = 'users'\nkind = 'jwt'\nalgorithms = ['HS256']\nsecret_file = '/secret'\n";
+const HOOK: &str = "[[auth]]\nname = 'hook'\nkind = 'http'\nurl = 'https://a.example/'\n";
 const ROUTE: &str = "[[route]]\npath = '/a'\nservice = 'echo'\n";
 
 fn both(of_auth: &str, of_route: &str) -> Result<Config, String> {
@@ -20,7 +23,8 @@ fn route_error(keys: &str) -> String {
 fn a_gate_has_the_defaults_of_the_settings_struct() {
     let config = both("", "auth = 'users'").unwrap();
     assert_eq!(config.auths[0].gate, GateSettings::default());
-    assert_eq!(config.differences(), ["/a: auth = \"users\""]);
+    let secret = "auth users: secret_file = \"/secret\"";
+    assert_eq!(config.differences(), ["/a: auth = \"users\"", secret]);
     assert_eq!(config.notes(), [""; 0]);
     let config = both(
         "connections_per_subject = 3\nexpired_code = 4001\nexpired_grace = '2s'",
@@ -53,13 +57,13 @@ fn a_gate_has_the_defaults_of_the_settings_struct() {
 fn routes_and_networks_name_a_gate_that_exists() {
     assert_eq!(
         route_error("auth = 'user'"),
-        "weir.toml:8: path \"/a\": there is no [[auth]] with name = \"user\" (did you mean \"users\"?)"
+        "weir.toml:10: path \"/a\": there is no [[auth]] with name = \"user\" (did you mean \"users\"?)"
     );
-    assert_eq!(route_error("require = ['a=b']"), "weir.toml:8: path \"/a\": require needs auth");
+    assert_eq!(route_error("require = ['a=b']"), "weir.toml:10: path \"/a\": require needs auth");
     assert!(route_error("auth = 'users'\nrequire = ['a']").contains("expected KEY=VALUE"));
     let network = "[[network]]\nproject = 'main'\nchain_id = 1\nupstreams = ['http://a.example']\n";
     let error = file(&format!("{AUTH}{network}auth = 'other'")).unwrap_err();
-    assert_eq!(error, "weir.toml:8: there is no [[auth]] with name = \"other\"");
+    assert_eq!(error, "weir.toml:10: there is no [[auth]] with name = \"other\"");
     let config = file(&format!("{AUTH}{network}auth = 'users'\nrequire = ['a=b']")).unwrap();
     assert_eq!(config.networks[0].access.auth(), Some("users"));
     assert_eq!(file(&config.to_string()).unwrap(), config);
@@ -86,7 +90,7 @@ fn invalid_gates_are_rejected() {
         assert!(error.starts_with(why), "{error}");
     }
     let error = file(&format!("{AUTH}{AUTH}")).unwrap_err();
-    assert_eq!(error, "weir.toml:5: auth \"users\" is defined twice");
+    assert_eq!(error, "weir.toml:7: auth \"users\" is defined twice");
 }
 
 #[test]
@@ -97,4 +101,136 @@ fn a_changed_gate_needs_a_restart_and_a_changed_requirement_does_not() {
     assert_eq!(old.needing_restart(&new, &start), [""; 0]);
     let new = both("expired_code = 1008", "auth = 'users'").unwrap();
     assert_eq!(old.needing_restart(&new, &start), ["auth: the gates have changed"]);
+}
+
+#[test]
+fn every_key_of_a_gate_reaches_its_settings() {
+    let jwt = "[[auth]]
+        name = 'users'
+        kind = 'jwt'
+        algorithms = ['RS256', 'HS512', 'EdDSA']
+        secret_file = '/secret'
+        keys = 'https://id.example/'
+        ca = '/roots.pem'
+        token_from = ['header', 'query:t', 'protocol']
+        audience = ['chat', 'feed']
+        issuer = 'https://id.example'
+        claims = ['role', 'tenant']
+        leeway = '7s'
+        exp = 'optional'
+        failures_per_address = '3/min burst 4'
+        [[auth]]
+        name = 'cookies'
+        kind = 'jwt'
+        algorithms = ['ES256']
+        keys = '/keys.pem'
+        token_from = ['cookie:session']
+        audience = ['any']
+        forward_token = true
+        failures_per_address = 'off'";
+    let hook = "[[auth]]
+        name = 'hook'
+        kind = 'http'
+        url = 'https://a.example/'
+        ca = '/roots.pem'
+        headers = ['X-Key']
+        timeout = '2s'
+        concurrency = 3
+        on_failure = 'pass'
+        cache = '10s'";
+    let config = file(&format!("{jwt}\n{hook}")).unwrap();
+    let written = config.to_string();
+    assert_eq!(file(&written).unwrap(), config, "{written}");
+    let GateKind::Jwt(users) = &config.auths[0].kind else {
+        panic!("{written}");
+    };
+    assert!(!users.needs_exp && users.leeway == Duration::from_secs(7), "{written}");
+    let usual = file(&format!("{AUTH}{HOOK}")).unwrap().to_string();
+    let usual: HashSet<&str> = usual.lines().collect();
+    let keys = Keys::of::<JwtOptions>().and::<HookOptions>().and::<GateFiles>();
+    for key in keys.names() {
+        let of_key = |line: &&str| line.split_once(" = ").is_some_and(|(name, _)| name == key);
+        let is_set = written.lines().filter(of_key).any(|line| !usual.contains(line));
+        assert!(is_set || key == "url", "{key} has only its default");
+    }
+}
+
+#[test]
+fn keys_of_gates_must_fit_together() {
+    let jwt =
+        |keys: &str| file(&format!("[[auth]]\nname = 'a'\nkind = 'jwt'\n{keys}\n")).unwrap_err();
+    let hook =
+        |keys: &str| file(&format!("[[auth]]\nname = 'a'\nkind = 'http'\n{keys}\n")).unwrap_err();
+    let server = "algorithms = ['RS256']\nkeys = 'https://a.example/KEY'";
+    for (error, why) in [
+        (jwt(""), "weir.toml:1: a [[auth]] needs algorithms"),
+        (jwt("algorithms = ['none']"), "weir.toml:4: algorithms = ['none']: expected one of HS256"),
+        (jwt("algorithms = ['HS256']"), "weir.toml:4: secret_file is missing"),
+        (jwt("algorithms = ['RS256']"), "weir.toml:4: keys is missing"),
+        (jwt(server), "weir.toml:5: audience is missing"),
+        (
+            jwt("algorithms = ['RS256']\nkeys = 'http://a/KEY'"),
+            "weir.toml:5: keys = [\"http://a/..\"]: keys from a server need https",
+        ),
+        (jwt("algorithms = ['HS256']\nurl = 'http://a'"), "weir.toml:5: url needs kind = \"http\""),
+        (jwt("token_from = ['body']"), "weir.toml:4: token_from = ['body']: expected header, "),
+        (hook(""), "weir.toml:1: a [[auth]] needs url"),
+        (hook("url = 'ws://a'"), "weir.toml:4: url must begin with http"),
+        (hook("url = 'http://a'\ntimeout = '10s'"), "weir.toml:5: timeout must be above 0s"),
+        (hook("url = 'http://a'\nclaims = ['x']"), "weir.toml:5: claims needs kind = \"jwt\""),
+        (
+            hook("url = 'http://a'\nheaders = ['Upgrade']"),
+            "weir.toml:5: headers = ['Upgrade']: a hook",
+        ),
+        (hook("url = 'http://a'\nca = '/a'"), "weir.toml:5: ca is set, but nothing is fetched"),
+    ] {
+        assert!(error.starts_with(why), "{error} is not {why}");
+        assert!(!error.contains("KEY"), "{error}");
+    }
+}
+
+/// Browsers send cookies with requests of pages of other sites.
+#[test]
+fn gates_that_accept_cookies_need_origins() {
+    let cookies = format!("{AUTH}token_from = ['cookie:s']\n{ROUTE}auth = 'users'\n");
+    let hook = format!("{HOOK}{ROUTE}auth = 'hook'\n");
+    for text in [cookies, hook.clone()] {
+        let error = file(&text).unwrap_err();
+        assert!(error.contains("needs origins: it accepts cookies"), "{error}");
+        assert!(file(&format!("{text}origins = ['https://a.example']")).is_ok());
+    }
+    assert!(file(&hook.replace("[[route]]", "headers = ['authorization']\n[[route]]")).is_ok());
+}
+
+#[test]
+fn a_route_that_refreshes_names_a_gate_for_tokens() {
+    let route = |keys: &str| {
+        file(&format!("{AUTH}{HOOK}[[route]]\npath = '/auth/refresh'\nservice = 'auth'\n{keys}\n"))
+    };
+    let config = route("auth = 'users'").unwrap();
+    assert_eq!(config.routes[0].service, RouteService::Auth);
+    assert_eq!(file(&config.to_string()).unwrap(), config);
+    for (keys, why) in [
+        ("", "service = \"auth\" needs auth"),
+        ("auth = 'hook'", "auth = \"hook\" must have kind = \"jwt\""),
+        ("auth = 'user'", "there is no [[auth]] with name = \"user\""),
+        ("auth = 'users'\nrequire = ['a=b']", "require is not for service = \"auth\""),
+        ("auth = 'users'\npage = true", "service = \"auth\" needs a path that ends in /refresh"),
+    ] {
+        let error = route(keys).unwrap_err();
+        assert!(error.contains(why), "{error} is not {why}");
+    }
+}
+
+#[test]
+fn files_of_gates_are_relative_to_the_configuration() {
+    let text = "[[auth]]\nname = 'a'\nkind = 'jwt'\nalgorithms = ['HS256', 'ES256']\n\
+        secret_file = 'secret'\nkeys = 'keys.pem'\n";
+    let config = File::parse("/etc/weir/weir.toml", text).unwrap();
+    let table = &config.auths[0].1;
+    assert_eq!(table["secret_file"].values, ["/etc/weir/secret"]);
+    assert_eq!(table["keys"].values, ["/etc/weir/keys.pem"]);
+    let url = text.replace("'keys.pem'", "'https://a.example/'");
+    let config = File::parse("/etc/weir/weir.toml", &url).unwrap();
+    assert_eq!(config.auths[0].1["keys"].values, ["https://a.example/"]);
 }

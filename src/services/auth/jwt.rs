@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use super::checker::{Checked, Checker};
@@ -74,6 +74,16 @@ pub enum AuthError {
     Keys(PathBuf, KeyError),
     /// The file with CA certificates cannot be used.
     Tls(TlsError),
+}
+
+impl AuthError {
+    /// The file.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            AuthError::Keys(path, _) => Some(path),
+            AuthError::Tls(error) => error.path(),
+        }
+    }
 }
 
 impl fmt::Display for AuthError {
