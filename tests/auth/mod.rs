@@ -1,9 +1,11 @@
 //! Gates: tokens in all their places, attacks on them, keys of a server, refresh; and hooks.
 
 mod attacks;
+mod binary;
 mod gated;
 mod hooks;
 mod keys;
 mod places;
 mod refresh;
+mod secrets;
 mod tokens;

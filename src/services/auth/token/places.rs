@@ -9,10 +9,8 @@ use std::str::FromStr;
 
 use percent_encoding::percent_decode_str;
 
-use crate::protocol::handshake::Request;
+use crate::protocol::handshake::{Request, TOKEN_PREFIX};
 
-/// The start of an offered subprotocol with a token.
-const TOKEN_PREFIX: &[u8] = b"weir.token.";
 const BEARER: &[u8] = b"Bearer";
 
 /// A place where a request may have its token.
@@ -116,7 +114,9 @@ fn parts<'a>(request: &Request<'a>, place: &TokenPlace) -> Vec<&'a [u8]> {
         TokenPlace::Protocol => {
             let offers =
                 field("Sec-WebSocket-Protocol").flat_map(|value| value.split(|&b| b == b','));
-            offers.filter_map(|offer| offer.trim_ascii().strip_prefix(TOKEN_PREFIX)).collect()
+            offers
+                .filter_map(|offer| offer.trim_ascii().strip_prefix(TOKEN_PREFIX.as_bytes()))
+                .collect()
         }
     };
     parts.retain(|part| !part.is_empty());

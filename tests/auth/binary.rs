@@ -1,0 +1,131 @@
+//! Gates of the real binary: configuration, metrics, sign-out, refresh.
+
+use super::gated::{TestFile, status_of};
+use super::tokens::{SECRET, claims, hs256, now, valid};
+use crate::binary::File;
+use crate::support::{Admin, Client, Process, TEXT, upgrade, weir};
+
+/// A server with an echo behind a gate, and the route that refreshes its identities.
+struct Gated {
+    process: Process,
+    address: std::net::SocketAddr,
+    admin: Admin,
+    _files: (File, TestFile),
+}
+
+impl Gated {
+    fn new() -> Gated {
+        let secret = TestFile::new(SECRET);
+        let file = File::new(&format!(
+            "listen = '127.0.0.1:0'\nadmin = '127.0.0.1:0'\nlevels = false\n\
+             [[auth]]\nname = 'users'\nkind = 'jwt'\nalgorithms = ['HS256']\nsecret_file = {:?}\n\
+             claims = ['role']\nleeway = '2s'\n\
+             [[route]]\npath = '/'\nservice = 'echo'\nauth = 'users'\nrequire = ['role=user']\n\
+             [[route]]\npath = '/auth/refresh'\nservice = 'auth'\nauth = 'users'\n",
+            secret.0
+        ));
+        let process = Process::spawn(&mut weir(["--config", file.path()]));
+        let address = process.address();
+        let admin = Admin::of(&process);
+        Gated { process, address, admin, _files: (file, secret) }
+    }
+
+    fn open(&self, token: &str) -> (u16, Client) {
+        let mut client = Client::tcp(self.address);
+        let head = client.request(&upgrade("/", &format!("Authorization: Bearer {token}\r\n")));
+        (status_of(&head), client)
+    }
+
+    fn refresh(&self, token: &str) -> u16 {
+        let mut client = Client::tcp(self.address);
+        let head = client.request(&format!(
+            "POST /auth/refresh HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n\
+             Content-Length: 0\r\n\r\n"
+        ));
+        status_of(&head)
+    }
+
+    /// Requests with this outcome.
+    fn count(&self, outcome: &str) -> f64 {
+        let outcome = format!("outcome=\"{outcome}\"");
+        self.admin.metric("weir_auth_total", &["gate=\"users\"", &outcome])
+    }
+}
+
+fn user(more: &str) -> String {
+    hs256(&claims("ann", &format!(r#","role":"user"{more}"#)))
+}
+
+#[test]
+fn outcomes_and_the_cache_are_counted() {
+    let gated = Gated::new();
+    let token = user("");
+    assert_eq!(gated.open(&token).0, 101);
+    assert_eq!(gated.open(&token).0, 101);
+    assert_eq!(gated.open(&valid("ann")).0, 403);
+    assert_eq!(gated.open("x").0, 401);
+    assert_eq!(gated.open(&user(r#","aud":"x""#)).0, 401);
+    let counts = ["ok", "require", "malformed", "audience", "signature"].map(|it| gated.count(it));
+    assert_eq!(counts, [3.0, 1.0, 1.0, 1.0, 0.0]);
+    let cache = |hit: &str| gated.admin.metric("weir_auth_cache_total", &[hit]);
+    assert_eq!((cache("hit=\"true\""), cache("hit=\"false\"")), (1.0, 3.0));
+    assert_eq!(gated.admin.metric("weir_auth_seconds_count", &["gate=\"users\""]), 5.0);
+    assert_eq!(gated.admin.metric("weir_auth_keys_total", &["outcome=\"failure\""]), 0.0);
+    let log = gated.process.stop();
+    assert!(log.contains("token refused: aud is missing, or does not name"), "{log}");
+}
+
+#[test]
+fn a_refresh_that_is_not_enough_for_the_route_closes_with_3003() {
+    let gated = Gated::new();
+    let (_, mut client) = gated.open(&user(""));
+    assert_eq!(gated.refresh(&user("")), 204);
+    client.text("a");
+    client.expect(TEXT, b"a");
+    assert_eq!(gated.refresh(&valid("ann")), 204);
+    assert_eq!(client.expect_close().0, 3003);
+    assert_eq!(gated.refresh("x"), 401);
+}
+
+#[test]
+fn older_tokens_of_a_subject_that_was_signed_out_are_refused() {
+    let gated = Gated::new();
+    let old = user(&format!(r#","iat":{}"#, now() - 1));
+    let (status, mut client) = gated.open(&old);
+    assert_eq!(status, 101);
+    let mut operator = Client::tcp(gated.admin.address());
+    operator.raw(b"DELETE /auth/users/users/ann HTTP/1.1\r\nHost: a\r\n\r\n");
+    let (head, body) = operator.answer();
+    assert_eq!((status_of(&head), &body[..]), (202, &b"{\"closed\":1}\n"[..]), "{head}");
+    assert_eq!(client.expect_close(), (3003, "signed out".to_owned()));
+    // The cached one, one with the same age, and one that does not say when it was issued.
+    for token in [&old, &user(&format!(r#","iat":{},"jti":"2""#, now() - 1)), &user("")] {
+        assert_eq!(gated.open(token).0, 401);
+        assert_eq!(gated.refresh(token), 401);
+    }
+    assert!(gated.count("signed_out") >= 3.0);
+    assert_eq!(gated.open(&user(&format!(r#","iat":{}"#, now() + 2))).0, 101);
+    let other = hs256(&claims("bob", r#","role":"user""#));
+    assert_eq!(gated.open(&other).0, 101, "another subject");
+}
+
+/// `weir check` reads the files, and a secret that others can read is a warning.
+#[test]
+fn files_of_gates_are_checked_before_the_start() {
+    let check = |secret: &str| {
+        let secret = TestFile::new(secret);
+        let file = File::new(&format!(
+            "[[auth]]\nname = 'users'\nkind = 'jwt'\nalgorithms = ['HS256']\nsecret_file = {:?}\n\
+             [[route]]\npath = '/'\nservice = 'echo'\nauth = 'users'\n",
+            secret.0
+        ));
+        let mut process = Process::spawn(&mut weir(["check", "--config", file.path()]));
+        (process.wait(), process.whole_log())
+    };
+    let (code, log) = check(SECRET);
+    assert_eq!(code, Some(0), "{log}");
+    assert!(log.contains("secret_file: other users can read"), "{log}");
+    let (code, log) = check("short");
+    assert_ne!(code, Some(0));
+    assert!(log.contains(":5: secret_file: ") && log.contains("at least 32 bytes"), "{log}");
+}
