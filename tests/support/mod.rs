@@ -32,10 +32,15 @@ pub const PROXY_VARIABLES: [&str; 6] =
     ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
 
 /// Waits for a condition that another thread or process fulfils.
-pub fn eventually(mut condition: impl FnMut() -> bool, what: &str) {
+pub fn eventually(condition: impl FnMut() -> bool, what: &str) {
+    eventually_within(DEADLINE, condition, what);
+}
+
+/// Waits for a condition that takes longer by design.
+pub fn eventually_within(deadline: Duration, mut condition: impl FnMut() -> bool, what: &str) {
     let started = Instant::now();
     while !condition() {
-        assert!(started.elapsed() < DEADLINE, "not within {DEADLINE:?}: {what}");
+        assert!(started.elapsed() < deadline, "not within {deadline:?}: {what}");
         thread::sleep(Duration::from_millis(2));
     }
 }

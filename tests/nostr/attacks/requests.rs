@@ -144,10 +144,11 @@ fn unique() -> String {
 #[test]
 fn a_count_of_everything_is_approximate_beyond_its_limit() {
     let count = events();
+    let mut directory = crowded(count);
     // To find an entry costs steps, too.
     for (max, is_exact) in [(count / 2, false), (2 * count, true)] {
         let settings = format!("{WITHOUT_RATES}count_max = {max}");
-        let relay = Relay::start(crowded(count), &settings);
+        let relay = Relay::start(directory, &settings);
         let mut client = relay.client();
         let answer = client.ask(r#"["COUNT","a",{}]"#);
         assert_eq!(answer[0], "COUNT", "{answer}");
@@ -164,5 +165,6 @@ fn a_count_of_everything_is_approximate_beyond_its_limit() {
         while client.client.frame().opcode != CLOSE {}
         relay.admin.await_metric("weir_nostr_scans", &["waiting"], 0.0);
         relay.admin.await_metric("weir_nostr_scans", &["running"], 0.0);
+        directory = relay.stopped();
     }
 }
