@@ -95,7 +95,7 @@ fn is_caused_by_request(refusal: Refusal) -> bool {
         Refusal::AddressFull | Refusal::RateLimited | Refusal::Requests => false,
         // `OutOfResources` needs EMFILE.
         Refusal::Full | Refusal::RouteFull | Refusal::OperatorsFull => false,
-        Refusal::Pressure => false,
+        Refusal::Pressure | Refusal::Reserved => false,
         Refusal::ShuttingDown | Refusal::OutOfResources => false,
         // Only the header of a trusted proxy is read.
         Refusal::Forwarded => false,

@@ -17,7 +17,7 @@ use crate::support::{
 };
 
 /// One of each kind. [`every_reason_has_a_test_that_names_it`] fails for a new kind until it is added here.
-const REASONS: [CloseReason; 32] = [
+const REASONS: [CloseReason; 33] = [
     CloseReason::PeerClosed(None),
     CloseReason::PeerGone,
     CloseReason::PeerReset,
@@ -29,6 +29,7 @@ const REASONS: [CloseReason; 32] = [
     CloseReason::Rate(Excess::Messages),
     CloseReason::WriteTimeout,
     CloseReason::Overloaded,
+    CloseReason::Shed,
     CloseReason::ServicePanicked,
     CloseReason::Shutdown,
     CloseReason::HandshakeTimeout,
@@ -61,6 +62,7 @@ fn tested_in(reason: CloseReason) -> &'static str {
         CloseReason::SlowConsumer | CloseReason::WriteTimeout => "pressure/ends.rs",
         CloseReason::Rate(_) => "rates/over.rs",
         CloseReason::Overloaded => "memory.rs",
+        CloseReason::Shed => "levels/shedding.rs",
         CloseReason::Aborted => "driven.rs",
         CloseReason::ConnectFailed(_) | CloseReason::UpgradeFailed(_) => "client_role/refusals.rs",
         CloseReason::Truncated | CloseReason::TlsFailed => "tls/stream.rs",

@@ -36,6 +36,7 @@ use super::parts::redaction::Redaction;
 use super::parts::router::Router;
 use super::parts::schedule::Schedule;
 use super::parts::shared_rates::SharedRates;
+use super::parts::shedding::Shedding;
 use super::parts::socket::send_buffer_max;
 use super::parts::subjects::Subjects;
 use super::parts::tls::Tls;
@@ -174,6 +175,9 @@ pub(super) struct Core {
     pub(super) metrics: Metrics,
     /// The load, and what follows from its level.
     pub(super) load: LoadState,
+    pub(super) shedding: Shedding,
+    /// Connections in the reserve, the oldest first; some may have left it.
+    pub(super) provisional: VecDeque<ConnId>,
     pub(super) registry: Registry,
     pub(super) notifiers: Notifiers,
     /// Commands put by other threads with a handle.
@@ -241,6 +245,8 @@ impl Core {
             service_names: Vec::new(),
             metrics: Metrics::default(),
             load: LoadState::new(&settings),
+            shedding: Shedding::default(),
+            provisional: VecDeque::new(),
             registry,
             commands: Commands::new(notifiers.notifier(ServiceId::LOOP)),
             notifiers,

@@ -335,7 +335,9 @@ impl Reactor {
         if service.index() >= self.services.len() {
             return Err(RouteError::NoService);
         }
-        self.core.router.add(path, service, settings)
+        let added = self.core.router.add(path, service, settings);
+        self.core.review_reserve();
+        added
     }
 
     /// Adds settings for outbound connections, which a service opens with [`Context::connect`].

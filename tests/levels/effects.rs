@@ -14,7 +14,7 @@ fn services_get_each_level_once() {
     let mut loaded = Loaded::new(by_memory(), &RouteSettings::default());
     for level in [Level::Elevated, Level::Critical, Level::Elevated, Level::Normal] {
         loaded.become_loaded(level);
-        assert_eq!(loaded.levels.try_iter().last(), Some(level));
+        assert_eq!(loaded.reports.levels.try_iter().last(), Some(level));
     }
 }
 
@@ -30,7 +30,7 @@ fn without_levels_the_load_is_only_measured() {
     assert_eq!(load.level, Level::Normal);
     let memory = load.resources.iter().find(|load| load.resource.name() == "memory").unwrap();
     assert!(memory.pressure.unwrap() > 1.1, "{load:?}");
-    assert!(loaded.levels.try_iter().next().is_none());
+    assert!(loaded.reports.levels.try_iter().next().is_none());
 }
 
 /// The extensions that the response to an upgrade of a client with context takeover names.

@@ -7,13 +7,18 @@ mod effects;
 mod lateness;
 mod operating;
 mod reads;
+mod reserve;
+mod shedding;
+mod sleeping;
 
+use std::collections::HashSet;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use weir::protocol::Message;
+use weir::protocol::handshake::Response;
 use weir::reactor::settings::{ListenSettings, MemoryMax, RouteSettings, Settings};
-use weir::reactor::{ConnId, Context, Level, Priority, Reactor, Service};
+use weir::reactor::{CloseReason, ConnId, Context, HttpRequest, Level, Priority, Reactor, Service};
 
 use crate::support::{ByHand, Client, TEXT, any};
 
@@ -30,16 +35,25 @@ pub fn by_memory() -> Settings {
         .buffered_bytes_max(2 * SHARED_BYTES)
 }
 
+/// What a [`Holding`] service reports.
+pub struct Reports {
+    pub levels: Receiver<Level>,
+    pub ends: Receiver<CloseReason>,
+}
+
 /// A service that holds as many bytes for a connection as its last message says, and answers each message.
-/// It reports the load levels that it is told.
+/// It reports load levels, and the ends of its connections. It is busy for connections that sent "busy".
 pub struct Holding {
     levels: Sender<Level>,
+    ends: Sender<CloseReason>,
+    busy: HashSet<ConnId>,
 }
 
 impl Holding {
-    pub fn new() -> (Holding, Receiver<Level>) {
-        let (levels, seen) = channel();
-        (Holding { levels }, seen)
+    pub fn new() -> (Holding, Reports) {
+        let ((levels, seen_levels), (ends, seen_ends)) = (channel(), channel());
+        let reports = Reports { levels: seen_levels, ends: seen_ends };
+        (Holding { levels, ends, busy: HashSet::new() }, reports)
     }
 }
 
@@ -49,7 +63,27 @@ impl Service for Holding {
         if let Ok(bytes) = text.parse() {
             assert!(cx.hold(conn, bytes));
         }
+        if text == "busy" {
+            self.busy.insert(conn);
+        }
         let _ = cx.send(conn, message);
+    }
+
+    fn methods(&self) -> &'static [&'static str] {
+        &["GET"]
+    }
+
+    fn on_http(&mut self, _: &mut Context<'_>, _: ConnId, _: &HttpRequest<'_>) -> Option<Response> {
+        Some(Response::text(200, "held"))
+    }
+
+    fn is_busy(&self, conn: ConnId) -> bool {
+        self.busy.contains(&conn)
+    }
+
+    fn on_close(&mut self, _: &mut Context<'_>, _: ConnId, why: CloseReason) {
+        // The receiver may have gone.
+        let _ = self.ends.send(why);
     }
 
     fn on_load_level(&mut self, _: &mut Context<'_>, level: Level) {
@@ -62,7 +96,7 @@ impl Service for Holding {
 /// and a connection that can raise its level.
 pub struct Loaded {
     pub server: ByHand,
-    pub levels: Receiver<Level>,
+    pub reports: Reports,
     ballast: Client,
 }
 
@@ -77,7 +111,7 @@ impl Loaded {
         route: &RouteSettings,
         build: impl FnOnce(&mut Reactor),
     ) -> Loaded {
-        let (service, levels) = Holding::new();
+        let (service, reports) = Holding::new();
         let mut server = ByHand::with_levels(listen, settings, |reactor| {
             build(reactor);
             let service = reactor.add_service(service).unwrap();
@@ -88,7 +122,7 @@ impl Loaded {
         });
         let plain = server.listen_plain();
         let ballast = server.open_at(plain, "/high");
-        Loaded { server, levels, ballast }
+        Loaded { server, reports, ballast }
     }
 
     /// Changes what is held, and turns until the level follows.
@@ -100,9 +134,13 @@ impl Loaded {
     }
 
     fn hold(&mut self, bytes: usize) {
-        let text = bytes.to_string();
-        self.ballast.text(&text);
-        self.server.turn_until_readable(&self.ballast.stream);
-        self.ballast.expect(TEXT, text.as_bytes());
+        say(&mut self.server, &mut self.ballast, &bytes.to_string());
     }
+}
+
+/// Sends a text, and expects it back.
+pub fn say(server: &mut ByHand, client: &mut Client, text: &str) {
+    client.text(text);
+    server.turn_until_readable(&client.stream);
+    client.expect(TEXT, text.as_bytes());
 }

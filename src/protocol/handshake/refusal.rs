@@ -146,6 +146,8 @@ refusals! {
     OperatorsFull = 503 "operators_full" "too many connections for operators";
     /// The load level admits only connections of a higher priority.
     Pressure = 503 "pressure" "server is overloaded";
+    /// The connections that are left are reserved for higher priorities.
+    Reserved = 503 "reserved" "server is full";
     /// The server is shutting down.
     ShuttingDown = 503 "shutting_down" "server is shutting down";
     /// The server lacks memory or file descriptors.

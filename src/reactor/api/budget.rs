@@ -30,6 +30,8 @@ pub const ELEVATED_READ_BYTES: usize = 64 * 1024;
 /// The same while it is critical.
 pub const CRITICAL_READ_BYTES: usize = 16 * 1024;
 
+/// The first and the last second after which a client may try again that was closed because of load.
+pub const RETRY_SECONDS: (u32, u32) = (5, 15);
 /// Slots of the connection table that one sample of the load looks at.
 pub const VISITS_PER_SAMPLE: usize = 4096;
 

@@ -42,6 +42,8 @@ pub enum CloseReason {
     WriteTimeout,
     /// All connections together reached the memory limit.
     Overloaded,
+    /// The load was critical, and this connection was one of those that caused it.
+    Shed,
     /// A handler of the service panicked.
     ServicePanicked,
     /// The server is shutting down.
@@ -140,6 +142,7 @@ impl CloseReason {
             CloseReason::SlowConsumer
             | CloseReason::WriteTimeout
             | CloseReason::Overloaded
+            | CloseReason::Shed
             | CloseReason::UpstreamStuck => Some(CloseCode::TRY_AGAIN_LATER),
             CloseReason::ServicePanicked | CloseReason::UpstreamProtocol => {
                 Some(CloseCode::INTERNAL_ERROR)
@@ -170,7 +173,7 @@ impl CloseReason {
             CloseReason::Rate(Excess::Messages) => "too many messages",
             CloseReason::Rate(Excess::Bytes) => "too many bytes",
             CloseReason::WriteTimeout => "write timeout",
-            CloseReason::Overloaded => "server overloaded",
+            CloseReason::Overloaded | CloseReason::Shed => "server overloaded",
             CloseReason::ServicePanicked => "internal error",
             CloseReason::Shutdown => "server going down",
             CloseReason::UpstreamLost(_)
@@ -198,7 +201,7 @@ impl CloseReason {
     }
 
     /// All [names](CloseReason::name), sorted.
-    pub const NAMES: [&'static str; 36] = [
+    pub const NAMES: [&'static str; 37] = [
         "aborted",
         "closed_mid_frame",
         "connect_failed",
@@ -221,6 +224,7 @@ impl CloseReason {
         "refused",
         "service",
         "service_panicked",
+        "shed",
         "shutdown",
         "signed_out",
         "slow_consumer",
@@ -254,6 +258,7 @@ impl CloseReason {
             CloseReason::Rate(_) => "rate",
             CloseReason::WriteTimeout => "write_timeout",
             CloseReason::Overloaded => "overloaded",
+            CloseReason::Shed => "shed",
             CloseReason::ServicePanicked => "service_panicked",
             CloseReason::Shutdown => "shutdown",
             CloseReason::HandshakeTimeout => "handshake_timeout",
@@ -321,6 +326,7 @@ mod tests {
             CloseReason::Rate(Excess::Messages),
             CloseReason::WriteTimeout,
             CloseReason::Overloaded,
+            CloseReason::Shed,
             CloseReason::ServicePanicked,
             CloseReason::Shutdown,
             CloseReason::HandshakeTimeout,

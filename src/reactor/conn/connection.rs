@@ -227,6 +227,15 @@ impl Connection {
         if self.is_client() { self.admission.priority() } else { Priority::Critical }
     }
 
+    /// Whether it was admitted in the reserve, and its priority has not been decided on.
+    pub(crate) fn is_provisional(&self) -> bool {
+        self.admission.is_provisional()
+    }
+
+    pub(crate) fn set_provisional(&mut self, is_provisional: bool) {
+        self.admission = self.admission.with_provisional(is_provisional);
+    }
+
     /// Only the table of connections calls it, since it counts priorities.
     pub(super) fn set_priority(&mut self, priority: Priority) {
         self.admission = self.admission.with_priority(priority);

@@ -61,8 +61,9 @@ pub(crate) enum Registration {
     Dismissed,
 }
 
-/// What admission knows about a connection: its quota, its registration and its priority. Packed into
-/// one byte: a second byte would make each connection larger by eight.
+/// What admission knows about a connection: its quota, its registration, its priority, and whether
+/// its admission is provisional. Packed into one byte: a second byte would make each connection larger
+/// by eight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct AdmissionState(u8);
 
@@ -72,8 +73,9 @@ impl AdmissionState {
     const MASK: u8 = (1 << AdmissionState::WIDTH) - 1;
     const REGISTRATION_SHIFT: u32 = AdmissionState::WIDTH;
     const PRIORITY_SHIFT: u32 = 2 * AdmissionState::WIDTH;
+    const PROVISIONAL: u8 = 1 << (3 * AdmissionState::WIDTH);
 
-    /// A connection of normal priority.
+    /// A connection of normal priority, whose admission is not provisional.
     pub(crate) fn new(quota: Quota, registration: Registration) -> AdmissionState {
         let state = AdmissionState(quota as u8).with_registration(registration);
         state.with_priority(Priority::Normal)
@@ -103,6 +105,11 @@ impl AdmissionState {
         Priority::ALL[usize::from(packed)]
     }
 
+    /// Whether it was admitted in the reserve, and its priority is not known yet.
+    pub(crate) fn is_provisional(self) -> bool {
+        self.0 & AdmissionState::PROVISIONAL != 0
+    }
+
     pub(crate) fn with_quota(self, quota: Quota) -> AdmissionState {
         AdmissionState(self.0 & !AdmissionState::MASK | quota as u8)
     }
@@ -113,6 +120,11 @@ impl AdmissionState {
 
     pub(crate) fn with_priority(self, priority: Priority) -> AdmissionState {
         self.with(AdmissionState::PRIORITY_SHIFT, priority as u8)
+    }
+
+    pub(crate) fn with_provisional(self, is_provisional: bool) -> AdmissionState {
+        let rest = self.0 & !AdmissionState::PROVISIONAL;
+        AdmissionState(if is_provisional { rest | AdmissionState::PROVISIONAL } else { rest })
     }
 
     fn with(self, shift: u32, value: u8) -> AdmissionState {
@@ -137,10 +149,15 @@ mod tests {
                 for priority in Priority::ALL {
                     let start = AdmissionState::new(Quota::Operators, Registration::Announced);
                     assert_eq!(start.priority(), Priority::Normal);
-                    let state = start.with_priority(priority);
+                    assert!(!start.is_provisional());
+                    let state = start.with_provisional(true).with_priority(priority);
                     let state = state.with_registration(registration).with_quota(quota);
-                    let parts = (state.quota(), state.registration(), state.priority());
-                    assert_eq!(parts, (quota, registration, priority));
+                    assert!(state.is_provisional());
+                    for state in [state, state.with_provisional(false)] {
+                        let parts = (state.quota(), state.registration(), state.priority());
+                        assert_eq!(parts, (quota, registration, priority));
+                    }
+                    assert!(!state.with_provisional(false).is_provisional());
                 }
             }
         }

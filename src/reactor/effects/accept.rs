@@ -89,12 +89,12 @@ impl Core {
         let is_trusted = self.is_trusted_proxy(peer.ip());
         let is_client = listener.quota == Quota::Clients;
         let quota = if is_trusted && is_client { Quota::Proxies } else { listener.quota };
-        let refused = match quota {
-            Quota::Operators => self.admission.admit_operator(),
+        let admitted = match quota {
+            Quota::Operators => self.admission.admit_operator().map(|()| false),
             Quota::Proxies => self.admission.admit_proxy(),
             _ => self.admission.admit(&self.settings, peer.ip(), self.now),
         };
-        let refused = refused.err();
+        let (is_provisional, refused) = (admitted == Ok(true), admitted.err());
         if refused.is_some() && !self.admission.admit_refused(&self.settings) {
             self.metrics.dropped_at_accept += 1;
             return;
@@ -121,10 +121,14 @@ impl Core {
         let is_refused = refused.is_some();
         let registration = if is_refused { Registration::Refused } else { Registration::Admitted };
         conn.register(quota, registration);
+        conn.set_provisional(is_provisional);
         if let Some(session) = session {
             conn.cold().session = Some(session);
         }
         self.insert(conn);
+        if is_provisional {
+            self.note_provisional(id);
+        }
         if listener.expects_proxy_header && !is_trusted {
             let fault = CloseReason::ProxyHeader(ProxyFault::Untrusted);
             return self.drop_connection(id, fault);

@@ -190,6 +190,9 @@ impl Core {
         if let Some(member) = conn.take_member() {
             self.subjects.leave(member);
         }
+        if conn.is_provisional() {
+            self.admission.end_provisional();
+        }
         if conn.is_refused() {
             self.admission.release_refused();
         } else {

@@ -81,7 +81,7 @@ impl Reactor {
     ) -> Result<usize, Refusal> {
         let identity = self.core.conns.get(id).and_then(Connection::identity);
         let wished = identity.and_then(|identity| identity.priority);
-        if let Err(refusal) = self.core.admit_by_level(id, route, wished) {
+        if let Err(refusal) = self.core.admit_by_level(id, route, wished, false) {
             return self.core.refuse_client(id, request, route, refusal).map(|()| 0);
         }
         #[cfg(feature = "proxy")]
@@ -345,13 +345,14 @@ impl Core {
         let is_closed = self.admission.is_closed();
         let now = self.now;
         let conn = self.conns.get_mut(id).filter(|conn| conn.phase == Phase::Handshake)?;
-        let is_operator = conn.is_operator();
+        let (is_operator, is_provisional) = (conn.is_operator(), conn.is_provisional());
         let held = self.outboxes.held_by(conn);
         let handshake = conn.handshake()?;
         handshake.pending_http = None;
         handshake.answered += 1;
         handshake.since = now;
-        let wished = pending.keep_alive && handshake.answered < HTTP_REQUESTS_MAX && !is_closed;
+        let has_more = handshake.answered < HTTP_REQUESTS_MAX && !is_closed && !is_provisional;
+        let wished = pending.keep_alive && has_more;
         let wished = if wished { ConnectionOption::KeepAlive } else { ConnectionOption::Close };
         let connection = response.connection(wished);
         let body_len = response.body_len(pending.head_only);

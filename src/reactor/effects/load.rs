@@ -1,8 +1,8 @@
 //! The load of the loop: takes samples, and applies the level that follows.
 //!
 //! A turn takes a sample if one is due; a timer causes turns for it while the level is not normal. Reads
-//! ask [`LoadState`] what they may take, [`admit_by_level`] decides on new connections, and
-//! [`trim`](super::trim) frees memory. Next: `parts/load.rs` has the limits of each level.
+//! ask [`LoadState`] what they may take, [`admit_by_level`] decides on new connections,
+//! [`trim`](super::trim) frees memory, and [`shed`](super::shed) closes connections. Next: `parts/load.rs` has the limits of each level.
 //!
 //! [`LoadState`]: crate::reactor::parts::load::LoadState
 //! [`admit_by_level`]: Core::admit_by_level
@@ -44,6 +44,7 @@ impl Reactor {
             self.core.load.announced = level;
             self.announce_level(level);
         }
+        self.shed();
     }
 
     fn announce_level(&mut self, level: Level) {
@@ -80,7 +81,8 @@ impl Core {
     }
 
     /// Decides by priority and load level on a request that has passed all other limits: its priority
-    /// is that of its route, or the one that a gate `wished`, up to the route's `priority_max`.
+    /// is that of its route, or the one that a gate `wished`, up to the route's `priority_max`. Then it
+    /// is no longer provisional, unless it is no upgrade: that ends with its response.
     ///
     /// # Errors
     /// The refusal to answer with. Operators are never refused.
@@ -89,14 +91,17 @@ impl Core {
         id: ConnId,
         route: RouteId,
         wished: Option<Priority>,
+        is_upgrade: bool,
     ) -> Result<(), Refusal> {
         let priority = self.router.settings(route).priority_of(wished);
         if self.conns.get(id).is_none_or(Connection::is_operator) {
             return Ok(());
         }
         self.conns.set_priority(id, priority);
-        let is_refused = !self.load.admits(priority) && self.enforces(id, Limit::Pressure);
-        if is_refused { Err(Refusal::Pressure) } else { Ok(()) }
+        if !self.load.admits(priority) && self.enforces(id, Limit::Pressure) {
+            return Err(Refusal::Pressure);
+        }
+        self.leave_reserve(id, priority, is_upgrade)
     }
 
     /// Sets the timer for the next sample, unless nothing would change without it.

@@ -47,11 +47,13 @@ pub(super) mod rates;
 pub(super) mod reconfigure;
 pub(super) mod refuse_close;
 pub(super) mod report;
+pub(super) mod reserve;
 pub(super) mod resource;
 pub(super) mod response_parts;
 #[cfg_attr(not(feature = "tls"), path = "../without/effects/secure.rs")]
 pub(super) mod secure;
 pub(super) mod send;
+pub(super) mod shed;
 pub(super) mod shutdown;
 #[cfg_attr(not(feature = "signals"), path = "../without/effects/signals.rs")]
 pub(super) mod signals;

@@ -20,6 +20,7 @@ impl Core {
         settings: RouteSettings,
     ) -> Result<(), RouteError> {
         self.router.set(route, settings)?;
+        self.review_reserve();
         let conns = self.conns.iter();
         let of_route = conns.filter(|(_, conn)| conn.route == route).map(|(id, _)| id);
         for id in of_route.collect::<Vec<ConnId>>() {
@@ -43,7 +44,11 @@ impl Core {
                 self.router.restore(route, path)?;
                 Ok(route)
             }
-            None => self.router.add(path, service, settings),
+            None => {
+                let added = self.router.add(path, service, settings);
+                self.review_reserve();
+                added
+            }
         }
     }
 

@@ -113,6 +113,10 @@ impl Core {
         if !self.admission.admit_refused(&self.settings) {
             return false;
         }
+        if conn.is_provisional() {
+            conn.set_provisional(false);
+            self.admission.end_provisional();
+        }
         self.admission.release(conn.quota(), SocketAddr::from(conn.peer).ip());
         let registration = match conn.is_announced() {
             true => Registration::Dismissed,

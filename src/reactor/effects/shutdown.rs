@@ -80,7 +80,8 @@ impl Reactor {
         self.shutdown = Some(shutdown);
     }
 
-    fn is_busy(&mut self, id: ConnId) -> bool {
+    /// Whether the service of a connection is busy for it.
+    pub(crate) fn is_busy(&mut self, id: ConnId) -> bool {
         let Some(conn) = self.core.conns.get(id).filter(|conn| conn.is_announced()) else {
             return false;
         };

@@ -211,7 +211,7 @@ impl Reactor {
         identity: Option<&Identity>,
     ) -> Result<(), Refusal> {
         let wished = identity.and_then(|identity| identity.priority);
-        self.core.admit_by_level(id, routed.route, wished)?;
+        self.core.admit_by_level(id, routed.route, wished, true)?;
         let path = request.path();
         let service = self.core.router.service(routed.route);
         let settings = self.core.router.settings(routed.route);

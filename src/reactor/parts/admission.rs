@@ -67,7 +67,12 @@ pub(crate) struct Admission {
     outbound: usize,
     outbound_max: usize,
     operators: usize,
-    /// The limit was reached, and the number has not dropped below 95 % since.
+    /// The last part of `connections_max`, for high priorities.
+    reserve: usize,
+    /// Connections in the reserve whose priority is not known yet.
+    provisional: usize,
+    /// The limit without the reserve was reached, and the number has not dropped below 95 % of it
+    /// since.
     is_full: bool,
     /// The loop is shutting down: it admits no client and opens no outbound connection.
     is_closed: bool,
@@ -92,6 +97,8 @@ impl Admission {
             outbound: 0,
             outbound_max: settings.outbound_max,
             operators: 0,
+            reserve: 0,
+            provisional: 0,
             is_full: false,
             is_closed: false,
             is_crowded: false,
@@ -160,7 +167,33 @@ impl Admission {
         is_new.then_some((self.connections, self.connections_max))
     }
 
-    /// Admits one client and counts it.
+    /// Reserves the last part of `connections_max` for high priorities.
+    pub(crate) fn set_reserve(&mut self, reserve: usize) {
+        self.reserve = reserve;
+        self.update_flags();
+    }
+
+    /// Whether the connections that are not reserved are all in use: new ones are in the reserve.
+    pub(crate) fn is_share_full(&self) -> bool {
+        self.is_full
+    }
+
+    /// Whether at least half of the reserve is in use by connections whose priority is not known.
+    pub(crate) fn is_reserve_in_handshake(&self) -> bool {
+        self.reserve > 0 && 2 * self.provisional >= self.reserve
+    }
+
+    /// The number of connections that the reserve has room for.
+    pub(crate) fn reserve(&self) -> usize {
+        self.reserve
+    }
+
+    /// The priority of a provisional connection is known, or it has ended.
+    pub(crate) fn end_provisional(&mut self) {
+        self.provisional = decremented(self.provisional);
+    }
+
+    /// Admits one client and counts it; true if it is provisional, in the reserve.
     ///
     /// # Errors
     /// The refusal to answer with. Then nothing was counted.
@@ -169,33 +202,39 @@ impl Admission {
         settings: &Settings,
         peer: IpAddr,
         now: Time,
-    ) -> Result<(), Refusal> {
-        self.check_room()?;
+    ) -> Result<bool, Refusal> {
+        let is_provisional = self.check_room()?;
         self.assign_to_address(settings, peer, now)?;
-        self.count_client();
-        Ok(())
+        self.count_client(is_provisional);
+        Ok(is_provisional)
     }
 
-    /// Admits a connection of a trusted proxy, and counts it without an address.
+    /// Admits a connection of a trusted proxy, and counts it without an address; true if it is
+    /// provisional.
     ///
     /// # Errors
     /// The refusal to answer with. Then nothing was counted.
-    pub(crate) fn admit_proxy(&mut self) -> Result<(), Refusal> {
-        self.check_room()?;
-        self.count_client();
-        Ok(())
+    pub(crate) fn admit_proxy(&mut self) -> Result<bool, Refusal> {
+        let is_provisional = self.check_room()?;
+        self.count_client(is_provisional);
+        Ok(is_provisional)
     }
 
-    fn check_room(&self) -> Result<(), Refusal> {
-        match (self.is_closed, self.is_full) {
-            (true, _) => Err(Refusal::ShuttingDown),
-            (false, true) => Err(Refusal::Full),
-            (false, false) => Ok(()),
+    /// Whether a new connection would be in the reserve.
+    fn check_room(&self) -> Result<bool, Refusal> {
+        if self.is_closed {
+            return Err(Refusal::ShuttingDown);
+        }
+        let has_reserve = self.reserve > 0 && self.connections < self.connections_max;
+        match self.is_full && !has_reserve {
+            true => Err(Refusal::Full),
+            false => Ok(self.is_full),
         }
     }
 
-    fn count_client(&mut self) {
+    fn count_client(&mut self, is_provisional: bool) {
         self.connections += 1;
+        self.provisional += usize::from(is_provisional);
         self.update_flags();
     }
 
@@ -327,7 +366,8 @@ impl Admission {
         let used = self.connections.saturating_mul(100);
         let percent = |share: usize| self.connections_max.saturating_mul(share);
         let was_crowded = self.is_crowded;
-        self.is_full = used >= percent(if self.is_full { 95 } else { 100 });
+        let share = self.connections_max - self.reserve;
+        self.is_full = used >= share.saturating_mul(if self.is_full { 95 } else { 100 });
         self.is_crowded = if self.is_crowded { used >= percent(70) } else { used > percent(80) };
         self.is_crowding_new |= self.is_crowded && !was_crowded;
     }
@@ -400,7 +440,7 @@ mod tests {
             assert_eq!(admission.admit(&settings, peer, Time::ZERO), Err(Refusal::Full));
         }
         admission.release(Quota::Clients, peer);
-        assert_eq!(admission.admit(&settings, peer, Time::ZERO), Ok(()));
+        assert_eq!(admission.admit(&settings, peer, Time::ZERO), Ok(false));
         assert!(admission.is_crowded());
         for _ in 0..25 {
             admission.release(Quota::Clients, peer);
@@ -408,6 +448,38 @@ mod tests {
         assert!(admission.is_crowded());
         admission.release(Quota::Clients, peer);
         assert!(!admission.is_crowded());
+    }
+
+    #[test]
+    fn the_reserve_admits_provisionally_while_the_share_below_it_is_full() {
+        let settings = Settings {
+            connections_max: 40,
+            connections_per_address: Some(0),
+            ..Settings::default()
+        };
+        let mut admission = Admission::new(&settings, 10);
+        admission.set_reserve(20);
+        let peer = ip("192.0.2.1");
+        let admit = |admission: &mut Admission| admission.admit(&settings, peer, Time::ZERO);
+        for _ in 0..20 {
+            assert_eq!(admit(&mut admission), Ok(false));
+        }
+        assert!(admission.is_share_full());
+        for provisional in 1..=20 {
+            assert_eq!(admission.is_reserve_in_handshake(), provisional > 10);
+            assert_eq!(admit(&mut admission), Ok(true));
+        }
+        assert_eq!(admit(&mut admission), Err(Refusal::Full));
+        admission.end_provisional();
+        admission.release(Quota::Clients, peer);
+        assert_eq!(admit(&mut admission), Ok(true), "no hysteresis at the end of the reserve");
+        // The share is free again below 95 % of it.
+        for left in (18..40).rev() {
+            assert!(admission.is_share_full(), "{left} connections are left");
+            admission.release(Quota::Clients, peer);
+        }
+        assert!(!admission.is_share_full());
+        assert_eq!(admit(&mut admission), Ok(false));
     }
 
     #[test]
@@ -421,7 +493,11 @@ mod tests {
             }
             assert_eq!(admission.admit(&settings, peer, Time::ZERO), Err(Refusal::Full));
             admission.release(Quota::Clients, peer);
-            assert_eq!(admission.admit(&settings, peer, Time::ZERO), Ok(()), "{connections_max}");
+            assert_eq!(
+                admission.admit(&settings, peer, Time::ZERO),
+                Ok(false),
+                "{connections_max}"
+            );
         }
     }
 
@@ -434,15 +510,15 @@ mod tests {
         };
         let mut admission = Admission::new(&settings, 10);
         let mut admit = |peer| admission.admit(&settings, ip(peer), Time::ZERO);
-        assert_eq!(admit("2001:db8:1:2::1"), Ok(()));
+        assert_eq!(admit("2001:db8:1:2::1"), Ok(false));
         assert_eq!(admit("2001:db8:1:2::2"), Err(Refusal::AddressFull));
-        assert_eq!(admit("2001:db8:1:3::1"), Ok(()));
-        assert_eq!(admit("192.0.2.1"), Ok(()));
+        assert_eq!(admit("2001:db8:1:3::1"), Ok(false));
+        assert_eq!(admit("192.0.2.1"), Ok(false));
         assert_eq!(admit("::ffff:192.0.2.1"), Err(Refusal::AddressFull));
-        assert_eq!(admit("198.51.100.7"), Ok(()));
-        assert_eq!(admit("198.51.100.7"), Ok(()));
+        assert_eq!(admit("198.51.100.7"), Ok(false));
+        assert_eq!(admit("198.51.100.7"), Ok(false));
         admission.release(Quota::Clients, ip("192.0.2.1"));
-        assert_eq!(admission.admit(&settings, ip("192.0.2.1"), Time::ZERO), Ok(()));
+        assert_eq!(admission.admit(&settings, ip("192.0.2.1"), Time::ZERO), Ok(false));
     }
 
     #[test]
@@ -453,7 +529,7 @@ mod tests {
             admission.admit(&settings, ip("127.0.0.1"), Time::ZERO).unwrap();
             admission.admit(&settings, ip("192.0.2.1"), Time::ZERO).unwrap();
         }
-        assert_eq!(admission.admit(&settings, ip("127.0.0.1"), Time::ZERO), Ok(()));
+        assert_eq!(admission.admit(&settings, ip("127.0.0.1"), Time::ZERO), Ok(false));
         let refused = admission.admit(&settings, ip("192.0.2.1"), Time::ZERO);
         assert_eq!(refused, Err(Refusal::AddressFull));
     }
@@ -465,11 +541,11 @@ mod tests {
         let mut admission = Admission::new(&settings, 2);
         let after = |seconds| Time::ZERO + Duration::from_secs(seconds);
         let mut admit = |peer, seconds| admission.admit(&settings, ip(peer), after(seconds));
-        assert_eq!(admit("192.0.2.1", 0), Ok(()));
-        assert_eq!(admit("192.0.2.1", 0), Ok(()));
+        assert_eq!(admit("192.0.2.1", 0), Ok(false));
+        assert_eq!(admit("192.0.2.1", 0), Ok(false));
         assert_eq!(admit("192.0.2.1", 0), Err(Refusal::RateLimited));
-        assert_eq!(admit("192.0.2.1", 1), Ok(()));
-        assert_eq!(admit("192.0.2.2", 1), Ok(()));
+        assert_eq!(admit("192.0.2.1", 1), Ok(false));
+        assert_eq!(admit("192.0.2.2", 1), Ok(false));
     }
 
     #[test]
@@ -508,7 +584,7 @@ mod tests {
         admission.release(Quota::Proxies, one);
         admission.release(Quota::Clients, other);
         assert_eq!((admission.occupancy().clients, admission.by_address.len()), (0, 0));
-        assert_eq!(admission.admit(&settings, one, Time::ZERO), Ok(()));
+        assert_eq!(admission.admit(&settings, one, Time::ZERO), Ok(false));
     }
 
     #[test]

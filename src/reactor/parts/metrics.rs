@@ -176,7 +176,7 @@ metrics! {
     ended_timeout = "",
     /// Connections ended because their peer read too slowly.
     ended_slow = "",
-    /// Connections ended because all connections together held too much memory.
+    /// Connections ended because all connections together held too much memory, or because of the load.
     ended_overloaded = "",
     /// Connections ended for other reasons.
     ended_otherwise = "",
@@ -229,6 +229,10 @@ metrics! {
     timers_refused = "service_timers_refused",
     /// The load level of the loop: 0 normal, 1 elevated, 2 critical.
     level_now = "level",
+    /// Connections closed because of the load.
+    shed = "shed",
+    /// Times closing connections because of the load was stopped, since it did not help.
+    shed_futile,
     /// Times the poll returned more than 1 s late, because the process was stopped or the machine
     /// suspended.
     stops,
@@ -292,7 +296,7 @@ impl Metrics {
             | CloseReason::IdleTimeout
             | CloseReason::HandshakeTimeout => &mut self.ended_timeout,
             CloseReason::SlowConsumer | CloseReason::WriteTimeout => &mut self.ended_slow,
-            CloseReason::Overloaded => &mut self.ended_overloaded,
+            CloseReason::Overloaded | CloseReason::Shed => &mut self.ended_overloaded,
             _ => &mut self.ended_otherwise,
         };
         *count += 1;

@@ -32,6 +32,7 @@ pub(super) mod router;
 pub(super) mod schedule;
 pub(super) mod shared;
 pub(super) mod shared_rates;
+pub(super) mod shedding;
 pub(super) mod shutdown;
 #[cfg_attr(not(feature = "signals"), path = "../without/parts/signals.rs")]
 pub(super) mod signals;

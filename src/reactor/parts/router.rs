@@ -37,6 +37,8 @@ pub(crate) struct Router {
     routes: Vec<Route>,
     /// Whether any route lists hosts. Without such a route, requests skip the host check.
     has_hosts: bool,
+    /// Whether any route has had a gate or a high priority.
+    has_high_priorities: bool,
     unrouted: RouteSettings,
     unrated: RouteRates,
     /// Routes with a pattern, the most specific first.
@@ -120,6 +122,7 @@ impl Router {
         let listener_group = route.settings.listener_group;
         self.has_hosts |= !settings.hosts.is_empty();
         route.rates = RouteRates::from(&settings);
+        self.has_high_priorities |= settings.gate.is_some() || settings.priority.is_exempt();
         route.settings = RouteSettings { listener_group, ..settings };
         Ok(())
     }
@@ -170,6 +173,8 @@ impl Router {
         self.check(&settings)?;
         let id = u16::try_from(self.routes.len()).map_err(|_| RouteError::TooMany)?;
         self.has_hosts |= !settings.hosts.is_empty();
+        let is_high = settings.gate.is_some() || settings.priority.is_exempt();
+        self.has_high_priorities |= is_high && pattern.is_some();
         let rates = RouteRates::from(&settings);
         self.routes.push(Route { text: text.into(), pattern, service, settings, rates });
         Ok(RouteId(id))
@@ -203,6 +208,11 @@ impl Router {
         routes
             .filter(move |(_, route)| route.settings.listener_group == to.listener_group)
             .filter_map(move |(id, route)| Some((id, route.pattern.as_ref()?.matches(to.path)?)))
+    }
+
+    /// Whether any route has had a gate or a priority of at least high.
+    pub(crate) fn has_high_priorities(&self) -> bool {
+        self.has_high_priorities
     }
 
     /// Whether routes match this path, but none of them this host.

@@ -39,6 +39,8 @@ limits! {
     Requests = "requests";
     /// The priorities that a load level admits.
     Pressure = "pressure";
+    /// The reserve for high priorities.
+    Reserved = "reserved";
     /// Connections of a route.
     RouteFull = "route_full";
     /// Connections of one subject of a gate.

@@ -20,6 +20,10 @@ impl Windows {
         match self.0 {}
     }
 
+    pub(crate) fn held_bytes(&self) -> usize {
+        match self.0 {}
+    }
+
     pub(crate) fn is_unused_since(&self, _: Time) -> bool {
         match self.0 {}
     }

@@ -1,0 +1,96 @@
+//! Which connections are closed while the load is critical, and when that stops.
+
+use weir::reactor::settings::RouteSettings;
+use weir::reactor::{CloseReason, Level};
+
+use super::{Loaded, SHARED_BYTES, by_memory, say};
+use crate::support::Client;
+
+/// Opens connections that each hold this part of the memory.
+fn holding(loaded: &mut Loaded, path: &str, count: usize, part: f64) -> Vec<Client> {
+    let bytes = (SHARED_BYTES as f64 * part) as usize;
+    let open = |_| {
+        let mut client = loaded.server.open(path);
+        say(&mut loaded.server, &mut client, &bytes.to_string());
+        client
+    };
+    (0..count).map(open).collect()
+}
+
+fn expect_shed(loaded: &mut Loaded, client: &mut Client) {
+    loaded.server.turn_until_readable(&client.stream);
+    let (code, reason) = client.expect_close();
+    assert_eq!(code, 1013);
+    let seconds = reason.strip_prefix("server overloaded, retry in ").expect(&reason);
+    let seconds: u32 = seconds.strip_suffix(" s").expect(&reason).parse().unwrap();
+    assert!((5..=15).contains(&seconds), "{reason}");
+    client.close(1013, "");
+}
+
+/// Low priority is closed before normal, the one that holds most first; neither those that hold little, nor
+/// high priorities.
+#[test]
+fn the_largest_of_the_lowest_priority_is_closed() {
+    let mut loaded = Loaded::new(by_memory(), &RouteSettings::default());
+    let mut idle = holding(&mut loaded, "/low", 3, 0.0001);
+    let mut large = holding(&mut loaded, "/low", 1, 0.2);
+    let mut normal = holding(&mut loaded, "/normal", 1, 0.3);
+    let mut small = holding(&mut loaded, "/low", 1, 0.15);
+    // 95 %; without the largest of low priority it is 75 %.
+    let mut high = holding(&mut loaded, "/high", 1, 0.3);
+    loaded.server.turn_until("critical", |metrics| metrics.level_now == 2);
+    loaded.server.turn_until("one is closed", |metrics| metrics.shed == 1);
+    expect_shed(&mut loaded, &mut large[0]);
+    loaded.server.turn_until("it has ended", |metrics| metrics.ended_overloaded == 1);
+    assert_eq!(loaded.reports.ends.try_iter().last(), Some(CloseReason::Shed));
+    loaded.server.turn_until("the level falls", |metrics| metrics.level_now < 2);
+    for client in [&mut idle, &mut normal, &mut small, &mut high].into_iter().flatten() {
+        say(&mut loaded.server, client, "still here");
+    }
+    let metrics = loaded.server.reactor.metrics();
+    assert_eq!((metrics.shed, metrics.shed_futile), (1, 0), "{metrics}");
+}
+
+#[test]
+fn a_connection_that_its_service_is_busy_for_comes_last() {
+    let mut loaded = Loaded::new(by_memory(), &RouteSettings::default());
+    let mut busy = holding(&mut loaded, "/low", 1, 0.3);
+    say(&mut loaded.server, &mut busy[0], "busy");
+    let mut other = holding(&mut loaded, "/normal", 1, 0.2);
+    let _high = holding(&mut loaded, "/high", 1, 0.45);
+    loaded.server.turn_until("one is closed", |metrics| metrics.shed == 1);
+    expect_shed(&mut loaded, &mut other[0]);
+    say(&mut loaded.server, &mut busy[0], "still here");
+}
+
+/// The memory is held by one connection of high priority alone: nothing else is closed, and after one round
+/// that is reported.
+#[test]
+fn shedding_stops_if_others_are_the_cause() {
+    let mut loaded = Loaded::new(by_memory(), &RouteSettings::default());
+    let mut others = holding(&mut loaded, "/low", 20, 0.0001);
+    loaded.become_loaded(Level::Critical);
+    loaded.server.turn_until("it stops", |metrics| metrics.shed_futile == 1);
+    let turns = loaded.server.reactor.metrics().turns;
+    loaded.server.turn_until("two seconds more", |metrics| metrics.turns > turns + 100);
+    for client in &mut others {
+        say(&mut loaded.server, client, "still here");
+    }
+    let metrics = loaded.server.reactor.metrics();
+    assert_eq!((metrics.shed, metrics.shed_futile, metrics.level_now), (0, 1, 2), "{metrics}");
+}
+
+#[test]
+fn nothing_is_closed_if_shed_max_is_zero() {
+    let mut loaded = Loaded::new(by_memory().shed_max_percent(0), &RouteSettings::default());
+    let mut low = holding(&mut loaded, "/low", 3, 0.2);
+    loaded.become_loaded(Level::Normal);
+    let _high = holding(&mut loaded, "/high", 1, 0.35);
+    loaded.server.turn_until("critical", |metrics| metrics.level_now == 2);
+    let turns = loaded.server.reactor.metrics().turns;
+    loaded.server.turn_until("two seconds more", |metrics| metrics.turns > turns + 100);
+    for client in &mut low {
+        say(&mut loaded.server, client, "still here");
+    }
+    assert_eq!(loaded.server.reactor.metrics().shed, 0);
+}
