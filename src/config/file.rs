@@ -174,7 +174,10 @@ impl Source<'_> {
                 let nearest = synonym.or_else(|| nearest(name, known)).map(str::to_owned);
                 return Err(ConfigError::UnknownKey { place, key: name.to_owned(), nearest });
             }
-            let values = texts(value.get_ref());
+            let values = texts(value.get_ref()).or_else(|| match value.get_ref() {
+                DeValue::Table(table) if keys.takes_pairs(name) => pairs(table),
+                _ => None,
+            });
             let checked = match &values {
                 Some(values) => keys.check(name, values),
                 None => Err("expected a string, a number, true, false, or a list".to_owned()),
@@ -211,13 +214,17 @@ fn redacted_list(urls: &[String]) -> String {
     format!("[{}]", urls.join(", "))
 }
 
-/// The text of a value, or of each value of a list; of a table `KEY=VALUE` for each key.
+/// The keys of a table with their values, as `KEY=VALUE`.
+fn pairs(table: &DeTable<'_>) -> Option<Vec<String>> {
+    let pair = |(key, value): (&toml::Spanned<_>, &toml::Spanned<DeValue<'_>>)| {
+        Some(format!("{}={}", key.get_ref(), text(value.get_ref())?))
+    };
+    table.iter().map(pair).collect()
+}
+
+/// The text of a value, or of each value of a list.
 fn texts(value: &DeValue<'_>) -> Option<Vec<String>> {
     match value {
-        DeValue::Table(table) if !table.is_empty() => table
-            .iter()
-            .map(|(key, value)| Some(format!("{}={}", key.get_ref(), text(value.get_ref())?)))
-            .collect(),
         DeValue::Array(items) => items.iter().map(|item| text(item.get_ref())).collect(),
         value => Some(vec![text(value)?]),
     }

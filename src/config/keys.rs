@@ -61,6 +61,15 @@ impl Keys {
         }
     }
 
+    /// Whether the values of a key are pairs, which may also be a table.
+    pub(super) fn takes_pairs(&self, key: &str) -> bool {
+        let is_pair = |arg: &Arg| {
+            let names = arg.get_value_names().unwrap_or_default();
+            names.iter().any(|name| name.contains('='))
+        };
+        self.0.get_arguments().any(|arg| name(arg) == key && is_pair(arg))
+    }
+
     /// The values of a key that names files, as absolute paths; relative ones start at `base`. URLs,
     /// public keys, and values of other keys are unchanged. An empty `base` is the working directory of
     /// the process.

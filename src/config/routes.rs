@@ -14,7 +14,7 @@ use weir::services::rooms::RoomSettings;
 
 use super::access::{Access, Gates};
 use super::auth::AuthConfig;
-use super::error::{ConfigError, PathError, RouteConfigError};
+use super::error::{AccessError, ConfigError, PathError, RouteConfigError};
 use super::keys::{Given, Keys, Layer, place_of, read};
 use super::options::{HeartbeatOptions, ProxyOptions, RoomOptions, RouteOptions};
 use super::place::Place;
@@ -359,6 +359,15 @@ fn check(route: &RouteConfig, settings: &Settings) -> Result<RoutePattern, Route
     let (hard, all) = (route.settings.outbox_hard_bytes, settings.buffered_bytes_max);
     if hard > all {
         return Err(RouteConfigError::AboveBuffered { path: route.path.clone(), hard, all });
+    }
+    if let RouteService::Rooms(RoomSettings { join, publish, .. }) = &route.service
+        && route.access.auth().is_none()
+        && let Some((key, _)) = [("join", join), ("publish", publish)]
+            .into_iter()
+            .find(|(_, required)| required.is_some())
+    {
+        let error = AccessError::RoomsWithoutAuth(key);
+        return Err(RouteConfigError::Access(route.path.clone(), error));
     }
     let soft = route.settings.outbox_soft_bytes;
     match &route.service {

@@ -403,9 +403,17 @@ fn the_effective_configuration_parses_to_an_equal_one() {
         idle_timeout = '2h'
         history_max = 9
         history_bytes_max = 0
-        rooms_max = 10
+        rooms_max = 10";
+    let rooms = format!(
+        "{}
+        [[route]]
+        path = '/c/{{name}}'
+        service = 'rooms'
+        auth = 'users'
         join = 'role=member'
-        publish = 'role=editor'";
+        publish = 'role=editor'",
+        auth::AUTH
+    );
     let secure = "listen = ['wss://[::1]:8000', '0.0.0.0:8000']
         tls_cert = ['a.pem', 'b.pem']
         tls_key = ['a.key', 'b.key']
@@ -549,7 +557,7 @@ fn the_effective_configuration_parses_to_an_equal_one() {
         path = '/relay'
         service = 'nostr'
         relay = 'a'";
-    for text in ["", all, secure, network, proxy, relay, "ping_interval = 'off'"] {
+    for text in ["", all, &rooms, secure, network, proxy, relay, "ping_interval = 'off'"] {
         let config = file(text).unwrap();
         let effective = config.to_string();
         assert_eq!(file(&effective).unwrap(), config, "{effective}");

@@ -18,6 +18,8 @@ pub(crate) enum AccessError {
     RefreshWithRequire,
     /// The gate does not verify tokens.
     NotJwt(String),
+    /// A key of rooms that depends on identities.
+    RoomsWithoutAuth(&'static str),
     /// Browsers send cookies with requests of pages of other sites.
     CookiesWithoutOrigins(String),
 }
@@ -31,6 +33,7 @@ impl AccessError {
             | AccessError::NotJwt(_) => "auth",
             AccessError::RefreshWithoutAuth => "service",
             AccessError::RequireWithoutAuth | AccessError::RefreshWithRequire => "require",
+            AccessError::RoomsWithoutAuth(key) => key,
         }
     }
 }
@@ -53,6 +56,7 @@ impl fmt::Display for AccessError {
                     "auth = {name:?} must have kind = \"jwt\": a hook has no tokens to refresh"
                 )
             }
+            AccessError::RoomsWithoutAuth(key) => write!(f, "{key} needs auth"),
             AccessError::CookiesWithoutOrigins(name) => write!(
                 f,
                 "auth = {name:?} needs origins: it accepts cookies, which browsers also send for pages \

@@ -6,7 +6,7 @@ use weir::reactor::settings::{GateSettings, RefuseBy};
 use super::super::options::{GateFiles, HookOptions, JwtOptions};
 use super::*;
 
-const AUTH: &str =
+pub(super) const AUTH: &str =
     "[[auth]]\nname = 'users'\nkind = 'jwt'\nalgorithms = ['HS256']\nsecret_file = '/secret'\n";
 const HOOK: &str = "[[auth]]\nname = 'hook'\nkind = 'http'\nurl = 'https://a.example/'\n";
 const ROUTE: &str = "[[route]]\npath = '/a'\nservice = 'echo'\n";
@@ -61,6 +61,12 @@ fn routes_and_networks_name_a_gate_that_exists() {
     );
     assert_eq!(route_error("require = ['a=b']"), "weir.toml:10: path \"/a\": require needs auth");
     assert!(route_error("auth = 'users'\nrequire = ['a']").contains("expected KEY=VALUE"));
+    let rooms = "[[route]]\npath = '/{name}'\nservice = 'rooms'\n";
+    for key in ["join", "publish"] {
+        let error = file(&format!("{rooms}{key} = 'a=b'")).unwrap_err();
+        assert_eq!(error, format!("weir.toml:4: path \"/{{name}}\": {key} needs auth"));
+        file(&format!("{AUTH}{rooms}auth = 'users'\n{key} = {{ a = 'b' }}")).unwrap();
+    }
     let network = "[[network]]\nproject = 'main'\nchain_id = 1\nupstreams = ['http://a.example']\n";
     let error = file(&format!("{AUTH}{network}auth = 'other'")).unwrap_err();
     assert_eq!(error, "weir.toml:10: there is no [[auth]] with name = \"other\"");
