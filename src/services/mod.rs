@@ -31,7 +31,7 @@ pub const TRY_IT_PAGE: Page = Page {
 /// Allows only the page's own script and style, by their SHA-256, its empty icon, and WebSockets.
 /// ws: and wss: are listed because not every browser includes them in `'self'` (CSP 3, 6.7.2.8).
 const PAGE_POLICY: &str = "default-src 'none'; \
-    script-src 'sha256-nmufPwCCC2ZhQokfADhTKDQR5qRVhudcp++9iChdWrU='; \
-    style-src 'sha256-Z8np9fyvSaV8jNXsN/y2DsuE/egQDOavWDl+F5c/yQs='; \
+    script-src 'sha256-E9R/CqRPRniC1gvt6cGlxF7u6GFX9uKLQVnrshdtuJI='; \
+    style-src 'sha256-CGN8LpFzI2S/k1nqpeVoowLL0zLO/wYRQgxiMfLkVsU='; \
     img-src data:; connect-src 'self' ws: wss:; \
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'";

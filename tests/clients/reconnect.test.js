@@ -34,7 +34,8 @@ before(async () => {
     response.end(page);
   });
   const verifyClient = ({ req }) => req.url !== REFUSED;
-  new WebSocketServer({ server, verifyClient }).on('connection', (socket) => {
+  new WebSocketServer({ server, verifyClient }).on('connection', (socket, request) => {
+    socket.offers = request.headers['sec-websocket-protocol'];
     socket.texts = [];
     socket.on('message', (data) => socket.texts.push(data.toString()));
     sockets.push(socket);
@@ -123,7 +124,7 @@ test('guide: a minute open ends the row of failures', TIMEOUT, async () => {
   (await accepted(2)).close(1000);
 });
 
-for (const code of [1000, 1008]) {
+for (const code of [1000, 1008, 3000, 3003]) {
   test(`guide: ${code} is final`, TIMEOUT, async () => {
     const { connect, timers, opened } = guideClient();
     connect(`ws://${address}/`, () => {});
@@ -200,6 +201,23 @@ test('page: its own Close, 1000 and 1008 are final, and a wait can be ended', TI
   assert.deepEqual(socket.texts, ['now']);
 }));
 
+test('page: a token is a subprotocol, and a refusal of it is final', TIMEOUT, () => inBrowser(async (tab, shows) => {
+  assert.equal((await accepted(0)).protocol, '');
+  await tab.click('#echo-close');
+  await shows('#echo-state', /^closed 1000$/);
+  for (const [index, [code, reason]] of [[3000, 'unauthorized'], [3003, 'forbidden']].entries()) {
+    await tab.fill('#token', 'eyJhbGciOiJIUzI1NiJ9.e30.c2ln');
+    await tab.click('#echo-connect');
+    const socket = await accepted(index + 1);
+    assert.equal(socket.protocol, 'weir.token');
+    assert.equal(socket.offers, 'weir.token, weir.token.eyJhbGciOiJIUzI1NiJ9.e30.c2ln');
+    socket.close(code, reason);
+    await shows('#echo-state', new RegExp(`^closed ${code} ${reason}$`));
+  }
+  await tab.clock.runFor(MINUTE);
+  assert.equal(sockets.length, 3);
+}));
+
 test('page: a first connection that fails is not repeated', TIMEOUT, () => inBrowser(async (tab, shows) => {
   await accepted(0);
   await shows('#echo-state', 'open');
@@ -207,5 +225,5 @@ test('page: a first connection that fails is not repeated', TIMEOUT, () => inBro
   await shows('#echo-state', /^closed 1000$/);
   await tab.fill('#echo-path', REFUSED);
   await tab.click('#echo-connect');
-  await shows('#echo-state', /^closed 1006 \(not cleanly\)$/);
+  await shows('#echo-state', /^closed 1006 \(not cleanly\): unreachable, or refused/);
 }));
