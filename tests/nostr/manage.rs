@@ -366,3 +366,21 @@ fn a_file_of_administrators_is_read_again_on_sighup() {
     eventually(|| is_administrator(&two), "the second one is an administrator");
     assert!(!is_administrator(&one));
 }
+
+#[test]
+fn pages_of_listed_origins_may_call_and_no_others() {
+    let settings = "origins = ['https://admin.example']\n---\n";
+    let relay = managed(settings);
+    let body = r#"{"method":"supportedmethods","params":[]}"#;
+    let call = |origin: &str| {
+        let event = administrator().event(27235, tags(&relay, body), &unique());
+        let lines = format!("Origin: {origin}\r\nAuthorization: {}\r\n", authorization(&event));
+        post(&relay, &lines, body)
+    };
+    let (status, head, _) = call("https://admin.example");
+    assert_eq!(status, 200, "{head}");
+    let allowed: Vec<&str> =
+        head.lines().filter(|line| line.starts_with("Access-Control-Allow-Origin")).collect();
+    assert_eq!(allowed, ["Access-Control-Allow-Origin: https://admin.example"]);
+    assert_eq!(call("https://other.example").0, 403);
+}

@@ -76,7 +76,9 @@ impl Relay {
     pub(super) fn finish_call(&mut self, cx: &mut Context<'_>, conn: ConnId, answer: Answer) {
         self.calls.retain(|waiting| *waiting != conn);
         let mut response = answer.into_response();
-        allow_every_origin(&mut response, true);
+        if self.is_open_to_pages {
+            allow_every_origin(&mut response, true);
+        }
         cx.respond(conn, response);
     }
 

@@ -69,9 +69,9 @@ pub struct Policy {
     managed: Arc<ManagedLists>,
 }
 
-/// The lists of the configuration, for look-ups.
+/// The lists of the configuration, for look-ups. Files of keys are large, so a thread makes it.
 #[derive(Debug, Default)]
-struct Configured {
+pub(super) struct Configured {
     denied_authors: HashSet<PublicKey>,
     allowed_authors: HashSet<PublicKey>,
     readers: HashSet<PublicKey>,
@@ -81,7 +81,7 @@ struct Configured {
 }
 
 impl Configured {
-    fn new(mut settings: ListSettings) -> Configured {
+    pub(super) fn new(mut settings: ListSettings) -> Configured {
         settings.allow_only |= !settings.allow_authors.is_empty();
         settings.readers_only |= !settings.allow_readers.is_empty();
         Configured {
@@ -225,8 +225,8 @@ impl SharedPolicy {
     }
 
     /// Replaces the lists of the configuration; those of the administrators stay.
-    pub fn reload(&self, settings: ListSettings) {
-        let configured = Arc::new(Configured::new(settings));
+    pub(super) fn reload(&self, configured: Configured) {
+        let configured = Arc::new(configured);
         let mut policy = self.0.write().unwrap_or_else(PoisonError::into_inner);
         *policy = Arc::new(Policy { configured, managed: Arc::clone(&policy.managed) });
     }

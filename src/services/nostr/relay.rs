@@ -158,16 +158,16 @@ impl Relay {
     ) -> Result<Relay, RelayError> {
         let lists = settings.lists().map_err(RelayError::Keys)?;
         let rate_limits = settings.rates().map_err(RelayError::Keys)?;
-        let policy: Option<Box<dyn WritePolicy>> = match settings.plugin_settings() {
-            Some(plugin) => Some(Box::new(Plugin::start(plugin).map_err(RelayError::Plugin)?)),
-            None => None,
-        };
         let (store, writer) = store::open(&settings.data_dir, settings.store(disk_free))
             .map_err(RelayError::Store)?;
         let managed = store.snapshot().and_then(|snapshot| ManagedLists::load(&snapshot));
         let managed = managed.map_err(|error| {
             RelayError::Store(OpenError::Database(settings.data_dir.clone(), error))
         })?;
+        let policy: Option<Box<dyn WritePolicy>> = match settings.plugin_settings() {
+            Some(plugin) => Some(Box::new(Plugin::start(plugin).map_err(RelayError::Plugin)?)),
+            None => None,
+        };
         let room = disk_free.filter(|_| settings.disk_free_min > 0).map(|disk_free| DiskRoom {
             directory: settings.data_dir.clone(),
             bytes_min: settings.disk_free_min,

@@ -1,6 +1,6 @@
 //! New lists for a running relay.
 
-use super::policy::ListSettings;
+use super::policy::Configured;
 use super::settings::RelaySettings;
 
 /// The lists of a configuration that was read again: authors, kinds, readers and administrators. The
@@ -9,7 +9,7 @@ use super::settings::RelaySettings;
 pub struct RelayReload {
     /// Only its lists are used.
     settings: RelaySettings,
-    lists: ListSettings,
+    lists: Configured,
 }
 
 impl RelayReload {
@@ -18,12 +18,12 @@ impl RelayReload {
     /// # Errors
     /// A file cannot be read or has a malformed line: one line that names the setting and the file.
     pub fn read(settings: RelaySettings) -> Result<RelayReload, String> {
-        let lists = settings.lists()?;
+        let lists = Configured::new(settings.lists()?);
         Ok(RelayReload { settings, lists })
     }
 
     /// The lists, and `old` with the settings that name them.
-    pub(super) fn apply(self, old: &RelaySettings) -> (ListSettings, RelaySettings) {
+    pub(super) fn apply(self, old: &RelaySettings) -> (Configured, RelaySettings) {
         let RelayReload { settings: new, lists } = self;
         let settings = old
             .clone()

@@ -124,7 +124,8 @@ fn a_reload_replaces_the_lists_of_all_threads() {
     shared.change(|managed| managed.allowed_authors = reasons(&[1]));
     assert_eq!(refused(&of_a_thread.load(), 1, 1), None);
     assert_eq!(refused(&of_a_thread.load(), 2, 1), Some("restricted"));
-    shared.reload(ListSettings { deny_authors: vec![key(2)], ..ListSettings::default() });
+    let lists = ListSettings { deny_authors: vec![key(2)], ..ListSettings::default() };
+    shared.reload(Configured::new(lists));
     assert_eq!(refused(&of_a_thread.load(), 2, 1), Some("blocked"));
     assert!(of_a_thread.load().managed().allowed_authors.contains_key(&key(1)));
 }

@@ -32,6 +32,8 @@ const MAILBOX: usize = 64;
 const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// How long connecting may take, all addresses together.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long the relay may read nothing, or less than it is sent.
+const STALL_MAX: Duration = Duration::from_secs(60);
 /// How long the Close may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -206,6 +208,8 @@ fn build(link: Link, inbox: Arc<Inbox>) -> Result<(Reactor, Ends), Box<dyn Error
     let service = reactor.next_service_id();
     let mut route = RouteSettings::default().message_bytes_max(MESSAGE_BYTES_MAX);
     route.outbox_hard_bytes = route.outbox_hard_min();
+    // A relay that limits its clients by rate reads nothing for a while.
+    (route.outbox_grace, route.write_timeout) = (STALL_MAX, STALL_MAX);
     let route = reactor.add_outbound(service, route)?;
     let (sender, mail) = reactor.mailbox(service, MAILBOX);
     let (resume, resumed) = reactor.mailbox(service, 1);
