@@ -4,7 +4,9 @@ use std::rc::Rc;
 
 use weir::reactor::Context;
 use weir::services::admin::{Samples, Source};
-use weir::services::nostr::metrics::{Count, EventOutcome, RelayCounts, Reply};
+use weir::services::nostr::metrics::{
+    Count, EventOutcome, PluginCounts, PluginWatch, RelayCounts, Reply,
+};
 use weir::services::nostr::refusal::Prefix;
 use weir::services::nostr::store::Table;
 use weir::services::nostr::verb::Verb;
@@ -57,8 +59,9 @@ impl RelaySource {
         };
         let help = "Live events encoded: once for all their subscriptions";
         total("nostr_encodings", help, &counts.encodings);
-        let help = "Live events dropped because a connection read too slowly";
-        total("nostr_dropped", help, &counts.dropped);
+        let help = "Live events dropped for connections that read too slowly, or for slow requests";
+        let dropped = counts.dropped.get() + counts.lost.get();
+        samples.counter("nostr_dropped", help, &[relay], dropped);
     }
 
     fn measure(&self, samples: &mut Samples) {
@@ -92,6 +95,18 @@ impl RelaySource {
         let labels = [relay, ("queue", "events")];
         let help = "Jobs without a result, by queue";
         samples.gauge("nostr_queued", help, &labels, counts.events_in_flight_now.get() as f64);
+        let plugin = counts.plugin.as_ref().map(PluginWatch::counts).unwrap_or_default();
+        let PluginCounts { in_flight, waiting, failures, malformed, restarts } = plugin;
+        let labels = [relay, ("queue", "plugin")];
+        let help = "Jobs without a result, by queue";
+        samples.gauge("nostr_queued", help, &labels, (in_flight + waiting) as f64);
+        for (name, help, count) in [
+            ("nostr_plugin_failures", "Events that the plugin did not judge", failures),
+            ("nostr_plugin_malformed", "Lines of the plugin that judge no event", malformed),
+            ("nostr_plugin_restarts", "Processes of the plugin after the first", restarts),
+        ] {
+            samples.counter(name, help, &[relay], count);
+        }
         for (name, help, took) in [
             ("nostr_ack_seconds", "Time from an event to its OK", &counts.acks),
             ("nostr_verify_seconds", "Time of the checks of an event", &counts.verifications),

@@ -7,6 +7,7 @@ mod author;
 mod basic;
 mod commands;
 mod crowd;
+mod embedded;
 mod export;
 mod full_disk;
 mod killed;

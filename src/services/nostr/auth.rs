@@ -7,10 +7,10 @@ use super::relay_names::RelayNames;
 use super::signature::KeyCache;
 
 /// How far `created_at` may be from now, in seconds.
-pub const AGE_MAX_SECONDS: u64 = 600;
+pub(super) const AGE_MAX_SECONDS: u64 = 600;
 
 /// What an AUTH event is compared with.
-pub struct AuthTerms<'a> {
+pub(super) struct AuthTerms<'a> {
     /// The connection's challenge.
     pub challenge: &'a str,
     /// Names of this relay.
@@ -23,7 +23,7 @@ pub struct AuthTerms<'a> {
 
 /// A refused AUTH: `OK` false, or `NOTICE` without an id.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AuthRefused {
+pub(super) struct AuthRefused {
     /// Id for the OK.
     pub id: Option<HexId>,
     /// Always `invalid:`.
@@ -32,7 +32,7 @@ pub struct AuthRefused {
 
 /// Parses and checks the event of an AUTH message, given the message's rest from the event on. Returns
 /// the event: its author is authenticated, its id is for the OK.
-pub fn check_message(
+pub(super) fn check_message(
     rest: &str,
     terms: &AuthTerms<'_>,
     keys: &mut KeyCache,
@@ -50,7 +50,7 @@ pub fn check_message(
 }
 
 /// Checks an AUTH event, signature last. Returns its author, who is authenticated.
-pub fn check(
+pub(super) fn check(
     event: &Event,
     terms: &AuthTerms<'_>,
     keys: &mut KeyCache,

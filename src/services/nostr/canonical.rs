@@ -41,7 +41,7 @@ fn push_escaped(out: &mut String, raw: &str) -> usize {
 }
 
 /// Appends a text as a JSON string in canonical form, quotes included.
-pub fn push_text(out: &mut String, text: &str) {
+pub(super) fn push_text(out: &mut String, text: &str) {
     out.push('"');
     for char in text.chars() {
         push_char(out, char);
@@ -70,7 +70,7 @@ fn push_char(out: &mut String, char: char) {
 }
 
 /// The text of a string with valid escapes, given without its quotes.
-pub fn unescape(raw: &str) -> Cow<'_, str> {
+pub(super) fn unescape(raw: &str) -> Cow<'_, str> {
     if memchr::memchr(b'\\', raw.as_bytes()).is_none() {
         return Cow::Borrowed(raw);
     }

@@ -12,7 +12,7 @@ use super::filter::{Filter, TagFilter, TagValue};
 const WALKS_MAX: u8 = 2;
 
 /// An event that is compared with many filters.
-pub struct Compared<'a, E> {
+pub(super) struct Compared<'a, E> {
     event: &'a E,
     walks: Cell<u8>,
     /// What filters can ask for, sorted, each once.
@@ -21,12 +21,12 @@ pub struct Compared<'a, E> {
 
 impl<'a, E: Fields> Compared<'a, E> {
     /// Nothing is compared or sorted yet.
-    pub fn new(event: &'a E) -> Compared<'a, E> {
+    pub(super) fn new(event: &'a E) -> Compared<'a, E> {
         Compared { event, walks: Cell::new(0), tags: OnceCell::new() }
     }
 
     /// Whether the filter matches, as [`Filter::matches`].
-    pub fn matches(&self, filter: &Filter) -> bool {
+    pub(super) fn matches(&self, filter: &Filter) -> bool {
         filter.matches_fixed(self.event) && self.matches_tags(filter)
     }
 

@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 use super::settings::{AuthPolicy, RelayInfo, RelaySettings};
 
 /// The media type of the document.
-pub const MEDIA_TYPE: &str = "application/nostr+json";
+pub(super) const MEDIA_TYPE: &str = "application/nostr+json";
 
 const STYLE: &str = "body{font-family:sans-serif;max-width:40em;margin:3em auto;padding:0 1em}\
     th{text-align:left;padding-right:2em}";

@@ -11,11 +11,11 @@ use super::store::{Snapshot, StoreError};
 use super::tags::PublicKey;
 
 /// Entries of one list.
-pub const ENTRIES_MAX: usize = 100_000;
+pub(super) const ENTRIES_MAX: usize = 100_000;
 
 /// The lists that administrators keep, with their reasons. They add to those of the configuration.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ManagedLists {
+pub(super) struct ManagedLists {
     /// Authors that may not write.
     pub banned_authors: HashMap<PublicKey, Box<str>>,
     /// Authors that may write.
@@ -34,7 +34,7 @@ pub struct ManagedLists {
 
 /// A member of the information document (NIP-11) that administrators can change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum InfoText {
+pub(super) enum InfoText {
     /// `name`
     Name,
     /// `description`
@@ -57,7 +57,7 @@ impl InfoText {
 
 /// An entry of one of the lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Entry {
+pub(super) enum Entry {
     /// An author that may not write.
     BannedAuthor(PublicKey),
     /// An author that may write.
@@ -137,7 +137,7 @@ impl ManagedLists {
     ///
     /// # Errors
     /// The store cannot be read.
-    pub fn load(snapshot: &Snapshot<'_>) -> Result<ManagedLists, StoreError> {
+    pub(super) fn load(snapshot: &Snapshot<'_>) -> Result<ManagedLists, StoreError> {
         let mut lists = ManagedLists::default();
         for list in LISTS {
             for (entry, reason) in snapshot.list(list)? {

@@ -7,6 +7,8 @@ use super::store::Table;
 use super::verb::Verb;
 use crate::reactor::{Amounts, Durations};
 
+pub use super::plugin::{PluginCounts, PluginWatch};
+
 /// A count.
 pub type Count = Cell<u64>;
 
@@ -127,6 +129,10 @@ pub struct RelayCounts {
     pub encodings: Count,
     /// Events that a subscription did not get because its connection read too slowly.
     pub dropped: Count,
+    /// Ephemeral events that a subscription did not get because its scan took too long.
+    pub lost: Count,
+    /// What the plugin does; `None` without one.
+    pub plugin: Option<PluginWatch>,
     /// Open subscriptions, now.
     pub subscriptions_now: Count,
     /// Subscriptions of closed connections that are still in the live index, now.

@@ -1,14 +1,14 @@
-//! A Nostr relay: NIP-01 and the NIPs that [`info`] lists, over an embedded store.
+//! A Nostr relay: NIP-01 and the NIPs that its information document lists, over an embedded store.
 //!
 //! The loop frames, matches and sends. Parsing, hashes, signatures, scans and writes run on threads.
 
 mod announce;
-pub mod auth;
+mod auth;
 mod calls;
-pub mod canonical;
+mod canonical;
 mod client;
 pub mod commands;
-pub mod compared;
+mod compared;
 mod derived;
 pub mod event;
 mod events;
@@ -17,7 +17,7 @@ pub mod filter;
 mod filter_parse;
 mod guard;
 mod health;
-pub mod info;
+mod info;
 mod jobs;
 pub mod json;
 mod judging;
@@ -27,22 +27,22 @@ pub mod live;
 mod live_sample;
 mod mail;
 mod manage;
-pub mod managed;
+mod managed;
 pub mod message;
 pub mod metrics;
-pub mod negentropy;
-pub mod nip98;
+mod negentropy;
+mod nip98;
 pub mod parse;
-pub mod plugin;
-pub mod policy;
-pub mod rates;
+mod plugin;
+mod policy;
+mod rates;
 mod recent;
 mod reconcile;
 pub mod refusal;
 mod relay;
-pub mod relay_names;
+mod relay_names;
 mod reload;
-pub mod reply;
+mod reply;
 mod requests;
 mod ring;
 mod running;
@@ -57,11 +57,11 @@ pub mod signature;
 mod signed;
 mod starting;
 pub mod store;
-pub mod subscription;
+mod subscription;
 // Its client needs the URLs and links of upstreams.
 #[cfg(feature = "rpc")]
 pub mod sync;
-pub mod tags;
+mod tags;
 #[cfg(test)]
 mod testing;
 mod ticket;

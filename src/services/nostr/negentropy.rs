@@ -12,8 +12,7 @@ mod sessions;
 #[cfg(test)]
 mod tests;
 
-pub use error::SessionError;
-pub use items::Items;
-pub use job::{NegentropyDone, NegentropyJob, REPLY_BYTES_MAX, SessionId};
-pub use limits::NegentropyLimits;
-pub use sessions::{Reply, Sessions};
+pub(super) use error::SessionError;
+pub(super) use job::{NegentropyDone, NegentropyJob};
+pub(super) use limits::NegentropyLimits;
+pub(super) use sessions::{Reply, Sessions};

@@ -15,7 +15,7 @@ use super::signature::KeyCache;
 use super::tags::hex_32;
 
 /// How far `created_at` may be from now, in seconds.
-pub const AGE_MAX_SECONDS: u64 = 60;
+pub(super) const AGE_MAX_SECONDS: u64 = 60;
 /// Events of the last two minutes that are remembered. Only administrators' events are.
 const USED_IDS_MAX: usize = 4_096;
 
@@ -26,7 +26,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 );
 
 /// The request that an event must be for.
-pub struct HttpAuthTerms<'a> {
+pub(super) struct HttpAuthTerms<'a> {
     /// Names of this relay, for the `u` tag.
     pub names: &'a RelayNames,
     /// The request's method.
@@ -41,7 +41,7 @@ pub struct HttpAuthTerms<'a> {
 
 /// Checks the value of an Authorization header, signature last. Returns the event: its author sent the
 /// request. The caller compares the author with those that may, then asks [`UsedIds`].
-pub fn check(
+pub(super) fn check(
     authorization: &str,
     terms: &HttpAuthTerms<'_>,
     keys: &mut KeyCache,
@@ -97,14 +97,14 @@ fn event(authorization: &str) -> Result<Event, Refusal> {
 
 /// Ids of events that were accepted, for as long as their time is: a request cannot be replayed.
 #[derive(Debug, Default)]
-pub struct UsedIds {
+pub(super) struct UsedIds {
     /// By the last second in which the event is valid.
     ids: BTreeSet<(u64, EventId)>,
 }
 
 impl UsedIds {
     /// Remembers the event; refuses one that is remembered already.
-    pub fn insert(&mut self, event: &Event, now: u64) -> Result<(), Refusal> {
+    pub(super) fn insert(&mut self, event: &Event, now: u64) -> Result<(), Refusal> {
         // The first second whose ids are still valid.
         self.ids = self.ids.split_off(&(now, [0; 32]));
         let entry = (event.created_at().saturating_add(AGE_MAX_SECONDS), *event.id());

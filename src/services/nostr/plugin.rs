@@ -39,7 +39,7 @@ const THREADS_MAX: usize = 16;
 
 /// Settings of a plugin.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PluginSettings {
+pub(super) struct PluginSettings {
     /// A path, or a command for the shell if it contains spaces.
     pub command: String,
     /// Events that the process has at once.
@@ -62,7 +62,7 @@ pub enum PluginFailure {
 
 impl PluginSettings {
     /// The defaults for a command.
-    pub fn new(command: impl Into<String>) -> PluginSettings {
+    pub(super) fn new(command: impl Into<String>) -> PluginSettings {
         PluginSettings {
             command: command.into(),
             in_flight_max: 64,
@@ -87,10 +87,29 @@ pub struct PluginCounts {
     pub restarts: u64,
 }
 
+/// Shows what a plugin does.
+#[derive(Debug)]
+pub struct PluginWatch(Arc<Shared>);
+
+impl PluginWatch {
+    /// What the plugin does now.
+    pub fn counts(&self) -> PluginCounts {
+        let PluginWatch(shared) = self;
+        let (in_flight, waiting) = shared.queued();
+        PluginCounts {
+            in_flight,
+            waiting,
+            failures: shared.failures.load(Relaxed),
+            malformed: shared.malformed.load(Relaxed),
+            restarts: shared.restarts.load(Relaxed),
+        }
+    }
+}
+
 /// A write policy in a process of its own. Dropped, it closes the process's input, waits a second for
 /// its end, and kills it.
 #[derive(Debug)]
-pub struct Plugin {
+pub(super) struct Plugin {
     shared: Arc<Shared>,
     supervisor: Option<JoinHandle<()>>,
 }
@@ -100,7 +119,7 @@ impl Plugin {
     ///
     /// # Errors
     /// The program or a thread cannot be started.
-    pub fn start(settings: PluginSettings) -> io::Result<Plugin> {
+    pub(super) fn start(settings: PluginSettings) -> io::Result<Plugin> {
         let PluginSettings { command, in_flight_max, timeout, failure } = settings;
         let queue = Queue::new(in_flight_max.max(1), timeout, Instant::now());
         let failed = match failure {
@@ -117,16 +136,14 @@ impl Plugin {
         Ok(Plugin { shared, supervisor: Some(supervisor) })
     }
 
-    /// What the plugin does.
-    pub fn counts(&self) -> PluginCounts {
-        let (in_flight, waiting) = self.shared.queued();
-        PluginCounts {
-            in_flight,
-            waiting,
-            failures: self.shared.failures.load(Relaxed),
-            malformed: self.shared.malformed.load(Relaxed),
-            restarts: self.shared.restarts.load(Relaxed),
-        }
+    /// For metrics.
+    pub(super) fn watch(&self) -> PluginWatch {
+        PluginWatch(Arc::clone(&self.shared))
+    }
+
+    #[cfg(test)]
+    fn counts(&self) -> PluginCounts {
+        self.watch().counts()
     }
 }
 

@@ -22,7 +22,7 @@ const OPEN_KINDS: [u16; 2] = [10_002, 10_050];
 
 /// The lists of the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ListSettings {
+pub(super) struct ListSettings {
     /// Authors that may write. Not empty: the others may not.
     pub allow_authors: Vec<PublicKey>,
     /// Authors that may not write.
@@ -64,7 +64,7 @@ impl Default for ListSettings {
 
 /// All lists of a relay. A change of one half shares the other.
 #[derive(Debug, Clone, Default)]
-pub struct Policy {
+pub(super) struct Policy {
     configured: Arc<Configured>,
     managed: Arc<ManagedLists>,
 }
@@ -97,18 +97,13 @@ impl Configured {
 impl Policy {
     /// The lists of the configuration and of the administrators. An administrator's list of allowed
     /// authors or kinds does not close an open relay.
-    pub fn new(settings: ListSettings, managed: ManagedLists) -> Policy {
+    pub(super) fn new(settings: ListSettings, managed: ManagedLists) -> Policy {
         Policy { configured: Arc::new(Configured::new(settings)), managed: Arc::new(managed) }
     }
 
     /// The administrators' lists.
-    pub fn managed(&self) -> &ManagedLists {
+    pub(super) fn managed(&self) -> &ManagedLists {
         &self.managed
-    }
-
-    /// Whether only some authors may write, for the information document.
-    pub fn restricts_writes(&self) -> bool {
-        self.configured.settings.allow_only
     }
 
     /// Whether a key may manage the relay.
@@ -137,7 +132,7 @@ impl Policy {
     ///
     /// # Errors
     /// Only listed keys may.
-    pub fn may_read(&self, keys: &[PublicKey]) -> Result<(), Refusal> {
+    pub(super) fn may_read(&self, keys: &[PublicKey]) -> Result<(), Refusal> {
         let Configured { readers, settings, .. } = &*self.configured;
         if !settings.readers_only || keys.iter().any(|key| readers.contains(key)) {
             return Ok(());
@@ -206,22 +201,17 @@ impl Lists for Policy {
 
 /// The lists that apply now.
 #[derive(Debug, Clone, Default)]
-pub struct SharedPolicy(Arc<RwLock<Arc<Policy>>>);
+pub(super) struct SharedPolicy(Arc<RwLock<Arc<Policy>>>);
 
 impl SharedPolicy {
     /// These lists.
-    pub fn new(policy: Policy) -> SharedPolicy {
+    pub(super) fn new(policy: Policy) -> SharedPolicy {
         SharedPolicy(Arc::new(RwLock::new(Arc::new(policy))))
     }
 
     /// The lists, for one event or a few.
-    pub fn load(&self) -> Arc<Policy> {
+    pub(super) fn load(&self) -> Arc<Policy> {
         Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Replaces the lists.
-    pub fn store(&self, policy: Policy) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
     }
 
     /// Replaces the lists of the configuration; those of the administrators stay.
@@ -246,7 +236,7 @@ impl SharedPolicy {
 ///
 /// # Errors
 /// None of the connection's keys is the author's.
-pub fn check_protected(
+pub(super) fn check_protected(
     event: &Event,
     keys: &[PublicKey],
     offers_auth: bool,
@@ -267,7 +257,7 @@ pub fn check_protected(
 ///
 /// # Errors
 /// The content is a protected event.
-pub fn check_repost(event: &Event) -> Result<(), Refusal> {
+pub(super) fn check_repost(event: &Event) -> Result<(), Refusal> {
     if !matches!(event.kind(), KIND_REPOST | KIND_GENERIC_REPOST) {
         return Ok(());
     }

@@ -23,7 +23,7 @@ const BYTES_PER_TOKEN: usize = 4096;
 
 /// The rates of a relay; `None` is off.
 #[derive(Debug, Clone, PartialEq)]
-pub struct RateLimits {
+pub(super) struct RateLimits {
     /// Events and AUTH of a connection.
     pub events: Option<Rate>,
     /// Events and AUTH of an address; an IPv6 address counts with its /64.
@@ -53,14 +53,14 @@ impl Default for RateLimits {
 
 /// The buckets of a connection.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct ConnRates {
+pub(super) struct ConnRates {
     events: Bucket,
     requests: Bucket,
 }
 
 /// A client, as far as rates depend on it.
 #[derive(Debug, Clone, Copy)]
-pub struct Client<'a> {
+pub(super) struct Client<'a> {
     /// Its address.
     pub address: IpAddr,
     /// The keys that it has authenticated.
@@ -69,7 +69,7 @@ pub struct Client<'a> {
 
 /// The rates of connections and addresses, on the loop.
 #[derive(Debug)]
-pub struct Rates {
+pub(super) struct Rates {
     limits: RateLimits,
     addresses: Buckets<IpAddr>,
     /// The bucket of addresses for which the table has no room.
@@ -78,7 +78,7 @@ pub struct Rates {
 
 impl Rates {
     /// Full buckets.
-    pub fn new(limits: RateLimits) -> Rates {
+    pub(super) fn new(limits: RateLimits) -> Rates {
         let addresses = Buckets::new(ENTRIES_MAX);
         Rates { limits, addresses, shared: Bucket::default() }
     }
@@ -87,7 +87,7 @@ impl Rates {
     ///
     /// # Errors
     /// A bucket has too few tokens.
-    pub fn event(
+    pub(super) fn event(
         &mut self,
         conn: &mut ConnRates,
         client: Client<'_>,
@@ -114,7 +114,7 @@ impl Rates {
     ///
     /// # Errors
     /// The bucket has no token.
-    pub fn request(
+    pub(super) fn request(
         &mut self,
         conn: &mut ConnRates,
         client: Client<'_>,
@@ -135,7 +135,7 @@ impl Rates {
 
 /// The rates of authors, for verify threads: charged after the signature was verified, so that a
 /// forged event spends no tokens of the author.
-pub struct AuthorRates {
+pub(super) struct AuthorRates {
     rate: Option<Rate>,
     exempt: Vec<PublicKey>,
     hashing: RandomState,
@@ -150,7 +150,7 @@ struct Shard {
 
 impl AuthorRates {
     /// Full buckets.
-    pub fn new(limits: &RateLimits) -> AuthorRates {
+    pub(super) fn new(limits: &RateLimits) -> AuthorRates {
         let shard =
             || Shard { authors: Buckets::new(ENTRIES_MAX / SHARDS), shared: Bucket::default() };
         AuthorRates {
@@ -165,7 +165,7 @@ impl AuthorRates {
     ///
     /// # Errors
     /// The bucket has too few tokens.
-    pub fn event(&self, author: &PublicKey, bytes: usize, now: Time) -> Result<(), Refusal> {
+    pub(super) fn event(&self, author: &PublicKey, bytes: usize, now: Time) -> Result<(), Refusal> {
         if self.rate.is_none() || self.exempt.contains(author) {
             return Ok(());
         }

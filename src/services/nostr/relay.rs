@@ -164,10 +164,8 @@ impl Relay {
         let managed = managed.map_err(|error| {
             RelayError::Store(OpenError::Database(settings.data_dir.clone(), error))
         })?;
-        let policy: Option<Box<dyn WritePolicy>> = match settings.plugin_settings() {
-            Some(plugin) => Some(Box::new(Plugin::start(plugin).map_err(RelayError::Plugin)?)),
-            None => None,
-        };
+        let plugin = settings.plugin_settings().map(Plugin::start).transpose();
+        let plugin = plugin.map_err(RelayError::Plugin)?;
         let room = disk_free.filter(|_| settings.disk_free_min > 0).map(|disk_free| DiskRoom {
             directory: settings.data_dir.clone(),
             bytes_min: settings.disk_free_min,
@@ -176,7 +174,11 @@ impl Relay {
         let urls = settings.urls.iter().map(String::as_str);
         let names = RelayNames::of_urls(urls).unwrap_or_default();
         let documents = Documents::render(&settings, route.message_bytes_max);
-        let counts = RelayCounts { relay: name.to_owned(), ..RelayCounts::default() };
+        let counts = RelayCounts {
+            relay: name.to_owned(),
+            plugin: plugin.as_ref().map(Plugin::watch),
+            ..RelayCounts::default()
+        };
         let events = Intake {
             incoming: Vec::new(),
             batch: 0,
@@ -197,7 +199,7 @@ impl Relay {
             names: Rc::new(RefCell::new(names)),
             guarded: settings.guarded_kinds(),
             lists: SharedPolicy::new(Policy::new(lists, managed)),
-            policy,
+            policy: plugin.map(|plugin| Box::new(plugin) as Box<dyn WritePolicy>),
             rates: Rates::new(rate_limits.clone()),
             rate_limits,
             clients: ConnMap::new(),
@@ -219,6 +221,12 @@ impl Relay {
         };
         relay.render_documents();
         Ok(relay)
+    }
+
+    /// The same relay with this write policy, instead of the plugin of its settings.
+    pub fn write_policy(mut self, policy: impl WritePolicy + 'static) -> Relay {
+        self.policy = Some(Box::new(policy));
+        self
     }
 
     /// The same relay with a mailbox for new lists, made by

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// Host and port of a URL, comparable.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct RelayName {
+pub(super) struct RelayName {
     /// In lower case and without a final dot; an address in its shortest form.
     host: String,
     port: u16,
@@ -15,7 +15,7 @@ pub struct RelayName {
 
 impl RelayName {
     /// Reads a URL: default ports are filled in; scheme, path and query count no further.
-    pub fn of_url(url: &str) -> Option<RelayName> {
+    pub(super) fn of_url(url: &str) -> Option<RelayName> {
         let (scheme, rest) = url.trim().split_once("://")?;
         let default_port = match scheme.to_ascii_lowercase().as_str() {
             "ws" | "http" => 80,

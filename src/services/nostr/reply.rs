@@ -10,7 +10,7 @@ use super::parse::HexId;
 
 /// What an EOSE says about the scan (NIP-67).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hint {
+pub(super) enum Hint {
     /// Nothing: the hints are off, or nothing is known.
     None,
     /// All matching events were sent.
@@ -20,28 +20,26 @@ pub enum Hint {
 }
 
 /// Appends the part of `EVENT` before the event: `["EVENT","sub",`. The event and `]` follow.
-pub fn write_event_head(out: &mut Vec<u8>, sub: &SubscriptionId) {
+pub(super) fn write_event_head(out: &mut Vec<u8>, sub: &SubscriptionId) {
     out.extend_from_slice(b"[\"EVENT\",");
     out.extend_from_slice(sub.json().as_bytes());
     out.push(b',');
 }
 
 /// Appends `["EVENT",sub,event]`.
-pub fn write_event(out: &mut Vec<u8>, sub: &SubscriptionId, event: &Event) {
+pub(super) fn write_event(out: &mut Vec<u8>, sub: &SubscriptionId, event: &Event) {
     write_event_head(out, sub);
     event.write_json(out);
     out.push(b']');
 }
 
-/// Appends `["EVENT",sub,event]` of an event that is JSON already.
-pub fn write_event_raw(out: &mut Vec<u8>, sub: &SubscriptionId, json: &[u8]) {
-    write_event_head(out, sub);
-    out.extend_from_slice(json);
-    out.push(b']');
-}
-
 /// Appends `["OK",id,accepted,text]`; the text is empty, or a [`Refusal`](super::refusal::Refusal).
-pub fn write_ok(out: &mut Vec<u8>, id: impl Into<HexId>, accepted: bool, text: impl Display) {
+pub(super) fn write_ok(
+    out: &mut Vec<u8>,
+    id: impl Into<HexId>,
+    accepted: bool,
+    text: impl Display,
+) {
     out.extend_from_slice(b"[\"OK\",\"");
     out.extend_from_slice(id.into().as_bytes());
     out.extend_from_slice(if accepted { b"\",true," } else { b"\",false," });
@@ -50,7 +48,7 @@ pub fn write_ok(out: &mut Vec<u8>, id: impl Into<HexId>, accepted: bool, text: i
 }
 
 /// Appends `["EOSE",sub]`, with the hint as a third element.
-pub fn write_eose(out: &mut Vec<u8>, sub: &SubscriptionId, hint: Hint) {
+pub(super) fn write_eose(out: &mut Vec<u8>, sub: &SubscriptionId, hint: Hint) {
     out.extend_from_slice(b"[\"EOSE\",");
     out.extend_from_slice(sub.json().as_bytes());
     out.extend_from_slice(match hint {
@@ -61,12 +59,12 @@ pub fn write_eose(out: &mut Vec<u8>, sub: &SubscriptionId, hint: Hint) {
 }
 
 /// Appends `["CLOSED",sub,text]`.
-pub fn write_closed(out: &mut Vec<u8>, sub: &SubscriptionId, text: impl Display) {
+pub(super) fn write_closed(out: &mut Vec<u8>, sub: &SubscriptionId, text: impl Display) {
     write_with_sub(out, "CLOSED", sub, text);
 }
 
 /// Appends `["NEG-ERR",sub,text]`.
-pub fn write_neg_err(out: &mut Vec<u8>, sub: &SubscriptionId, text: impl Display) {
+pub(super) fn write_neg_err(out: &mut Vec<u8>, sub: &SubscriptionId, text: impl Display) {
     write_with_sub(out, "NEG-ERR", sub, text);
 }
 
@@ -78,21 +76,21 @@ fn write_with_sub(out: &mut Vec<u8>, verb: &str, sub: &SubscriptionId, text: imp
 }
 
 /// Appends `["NOTICE",text]`.
-pub fn write_notice(out: &mut Vec<u8>, text: impl Display) {
+pub(super) fn write_notice(out: &mut Vec<u8>, text: impl Display) {
     out.extend_from_slice(b"[\"NOTICE\",");
     push_display(out, text);
     out.push(b']');
 }
 
 /// Appends `["AUTH",challenge]`.
-pub fn write_auth(out: &mut Vec<u8>, challenge: &str) {
+pub(super) fn write_auth(out: &mut Vec<u8>, challenge: &str) {
     out.extend_from_slice(b"[\"AUTH\",");
     push_display(out, challenge);
     out.push(b']');
 }
 
 /// Appends `["COUNT",sub,{..}]` (NIP-45), with the registers of a HyperLogLog if there are any.
-pub fn write_count(
+pub(super) fn write_count(
     out: &mut Vec<u8>,
     sub: &SubscriptionId,
     count: u64,
@@ -112,7 +110,7 @@ pub fn write_count(
 }
 
 /// Appends `["NEG-MSG",sub,hex]` (NIP-77).
-pub fn write_neg_msg(out: &mut Vec<u8>, sub: &SubscriptionId, message: &[u8]) {
+pub(super) fn write_neg_msg(out: &mut Vec<u8>, sub: &SubscriptionId, message: &[u8]) {
     let _ = write!(out, "[\"NEG-MSG\",{},\"", sub.json());
     push_hex(out, message);
     out.extend_from_slice(b"\"]");

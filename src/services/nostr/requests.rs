@@ -156,5 +156,6 @@ impl Relay {
         self.counts.subscriptions_ended_now.set(ended as u64);
         self.counts.filters_now.set(live.filters as u64);
         self.counts.live_values_now.set(live.values as u64);
+        self.counts.lost.set(self.subscriptions.dropped());
     }
 }

@@ -111,6 +111,7 @@ impl Ring {
     }
 
     /// Bytes of the events.
+    #[cfg(test)]
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }

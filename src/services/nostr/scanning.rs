@@ -220,6 +220,7 @@ impl Relay {
             (ScanEnd::Stored { last, hint }, Wanted::Subscription(query)) => {
                 if let Some(ended) = self.subscriptions.end(query.id, last, cx.now()) {
                     self.go_live(cx, ended, hint, since);
+                    self.show_subscriptions();
                 }
             }
             (ScanEnd::Counted(counted), _) => {

@@ -24,8 +24,8 @@ use super::message::SubscriptionId;
 use super::ring::{Announced, Ring, RingLimits};
 use crate::reactor::Time;
 
-pub use self::query::{CatchUp, Ended, Lease, Opened, Query, QueryId};
-pub use self::recipients::Recipients;
+pub(super) use self::query::{CatchUp, Ended, Lease, Opened, Query, QueryId};
+pub(super) use self::recipients::Recipients;
 
 mod query;
 mod recipients;
@@ -39,7 +39,7 @@ const RELEASED_VALUES_MAX: usize = 5_000;
 
 /// Limits of subscriptions.
 #[derive(Debug, Clone, Copy)]
-pub struct SubscriptionLimits {
+pub(super) struct SubscriptionLimits {
     /// Limits of all connections together.
     pub live: LiveLimits,
     /// Open subscriptions of one connection.
@@ -58,7 +58,7 @@ impl Default for SubscriptionLimits {
 
 /// Why a request opens no subscription: the limit, with its value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refused {
+pub(super) enum Refused {
     /// [`SubscriptionLimits::per_connection_max`].
     PerConnection(usize),
     /// A limit of the live index.
@@ -76,7 +76,7 @@ impl fmt::Display for Refused {
 
 /// The open subscriptions of all connections. `C` identifies a connection.
 #[derive(Debug)]
-pub struct Subscriptions<C> {
+pub(super) struct Subscriptions<C> {
     live: LiveIndex<Subscription<C>>,
     /// Subscriptions by connection. Invariant: no list is empty.
     connections: HashMap<C, Vec<LiveKey>>,
@@ -97,7 +97,7 @@ pub struct Subscriptions<C> {
 
 impl<C: Copy + Eq + Hash> Subscriptions<C> {
     /// No subscriptions.
-    pub fn new(limits: SubscriptionLimits) -> Subscriptions<C> {
+    pub(super) fn new(limits: SubscriptionLimits) -> Subscriptions<C> {
         Subscriptions::with_ring(limits, RingLimits::default())
     }
 
@@ -121,7 +121,7 @@ impl<C: Copy + Eq + Hash> Subscriptions<C> {
     ///
     /// # Errors
     /// A limit is reached.
-    pub fn request(
+    pub(super) fn request(
         &mut self,
         conn: C,
         id: SubscriptionId,
@@ -156,7 +156,7 @@ impl<C: Copy + Eq + Hash> Subscriptions<C> {
 
     /// The connection and the id of the subscription that waits for a page of this scan; `None` if it
     /// has ended or was replaced.
-    pub fn page(&self, query: QueryId) -> Option<(C, &SubscriptionId)> {
+    pub(super) fn page(&self, query: QueryId) -> Option<(C, &SubscriptionId)> {
         let (subscription, _) = self.live.get(query.key)?;
         let scanning = subscription.scanning()?;
         (scanning.number == query.number).then_some((subscription.conn, &subscription.id))
@@ -164,7 +164,7 @@ impl<C: Copy + Eq + Hash> Subscriptions<C> {
 
     /// Handles the end of a scan that returned all matches with serials up to `last`. `None` if the
     /// subscription has ended or was replaced.
-    pub fn end(&mut self, query: QueryId, last: u64, now: Time) -> Option<Ended<C>> {
+    pub(super) fn end(&mut self, query: QueryId, last: u64, now: Time) -> Option<Ended<C>> {
         self.page(query)?;
         let (subscription, filters) = self.live.get(query.key)?;
         let scanning = subscription.scanning()?;
@@ -222,7 +222,7 @@ impl<C: Copy + Eq + Hash> Subscriptions<C> {
     }
 
     /// Ends the subscription whose scan failed. `None` if it has ended or was replaced.
-    pub fn fail(&mut self, query: QueryId) -> Option<(C, SubscriptionId)> {
+    pub(super) fn fail(&mut self, query: QueryId) -> Option<(C, SubscriptionId)> {
         self.page(query)?;
         let subscription = self.remove(query.key);
         Some((subscription.conn, subscription.id))
@@ -230,13 +230,13 @@ impl<C: Copy + Eq + Hash> Subscriptions<C> {
 
     /// All events up to this serial are acknowledged, or will be in this turn. Some may not have been
     /// announced yet.
-    pub fn acknowledge(&mut self, serial: u64) {
+    pub(super) fn acknowledge(&mut self, serial: u64) {
         self.acknowledged = serial;
     }
 
     /// Announces an event: stored by the commit `serial`, or ephemeral. Commits are announced in their
     /// order, each event once.
-    pub fn announce(
+    pub(super) fn announce(
         &mut self,
         event: Arc<Event>,
         serial: Option<u64>,
@@ -265,7 +265,7 @@ impl<C: Copy + Eq + Hash> Subscriptions<C> {
     }
 
     /// Ends a subscription, and its scan. Returns whether there was one.
-    pub fn close(&mut self, conn: C, id: &SubscriptionId) -> bool {
+    pub(super) fn close(&mut self, conn: C, id: &SubscriptionId) -> bool {
         let key = self.of_connection(conn).iter().copied().find(|key| {
             self.live.get(*key).is_some_and(|(subscription, _)| subscription.id == *id)
         });
@@ -277,7 +277,7 @@ impl<C: Copy + Eq + Hash> Subscriptions<C> {
 
     /// Ends all subscriptions of a connection. [`release`](Subscriptions::release) has to follow, until
     /// none is [left](Subscriptions::ended).
-    pub fn forget(&mut self, conn: C) {
+    pub(super) fn forget(&mut self, conn: C) {
         for key in self.connections.remove(&conn).unwrap_or_default() {
             self.live[key].phase = Phase::Ended;
             self.ended.push_back(key);
@@ -285,7 +285,7 @@ impl<C: Copy + Eq + Hash> Subscriptions<C> {
     }
 
     /// Removes some subscriptions of ended connections from the live index.
-    pub fn release(&mut self) {
+    pub(super) fn release(&mut self) {
         let mut left = RELEASED_VALUES_MAX;
         while let Some(&key) = self.ended.front() {
             let values = self.live.values(key);
@@ -301,7 +301,7 @@ impl<C: Copy + Eq + Hash> Subscriptions<C> {
 
     /// Subscriptions of ended connections that are still in the live index, and in
     /// [`counts`](Subscriptions::counts).
-    pub fn ended(&self) -> usize {
+    pub(super) fn ended(&self) -> usize {
         self.ended.len()
     }
 
@@ -321,29 +321,31 @@ impl<C: Copy + Eq + Hash> Subscriptions<C> {
     }
 
     /// How many subscriptions a connection has open.
-    pub fn count(&self, conn: C) -> usize {
+    pub(super) fn count(&self, conn: C) -> usize {
         self.of_connection(conn).len()
     }
 
     /// How many of a connection's subscriptions wait for a scan.
-    pub fn scans(&self, conn: C) -> usize {
+    #[cfg(test)]
+    pub(super) fn scans(&self, conn: C) -> usize {
         let subscriptions = self.of_connection(conn).iter().filter_map(|key| self.live.get(*key));
         subscriptions.filter(|(subscription, _)| subscription.scanning().is_some()).count()
     }
 
     /// What the live index holds.
-    pub fn counts(&self) -> LiveCounts {
+    pub(super) fn counts(&self) -> LiveCounts {
         self.live.counts()
     }
 
     /// Bytes of the events that were announced last.
-    pub fn ring_bytes(&self) -> usize {
+    #[cfg(test)]
+    pub(super) fn ring_bytes(&self) -> usize {
         self.ring.bytes()
     }
 
     /// Ephemeral events that subscriptions did not get, because the ring had lost them when their scans
     /// had ended.
-    pub fn dropped(&self) -> u64 {
+    pub(super) fn dropped(&self) -> u64 {
         self.dropped
     }
 }

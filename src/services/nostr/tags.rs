@@ -8,7 +8,7 @@ use super::canonical::unescape;
 pub type PublicKey = [u8; 32];
 
 /// 32 bytes from 64 lower-case hex digits.
-pub fn hex_32(text: &str) -> Option<[u8; 32]> {
+pub(super) fn hex_32(text: &str) -> Option<[u8; 32]> {
     let mut bytes = [0; 32];
     decode_hex(text, &mut bytes).then_some(bytes)
 }

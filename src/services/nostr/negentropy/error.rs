@@ -7,7 +7,7 @@ use crate::services::nostr::refusal::Prefix;
 
 /// Why the relay ends a session. `Display` is the text of NEG-ERR, prefix included.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SessionError {
+pub(crate) enum SessionError {
     /// More events match than this.
     TooManyEvents(usize),
     /// The connection has this many sessions already.
@@ -32,7 +32,7 @@ pub enum SessionError {
 
 impl SessionError {
     /// The prefix, if it is one of NIP-01: `closed` is not.
-    pub fn prefix(&self) -> Option<Prefix> {
+    pub(crate) fn prefix(&self) -> Option<Prefix> {
         match self {
             SessionError::TooManyEvents(_)
             | SessionError::TooManySessions(_)

@@ -23,6 +23,7 @@ impl Memory {
         Memory { held: AtomicUsize::new(0), bytes_max, items_max }
     }
 
+    #[cfg(test)]
     pub(super) fn held(&self) -> usize {
         self.held.load(Ordering::Relaxed)
     }
@@ -74,7 +75,7 @@ impl Drop for Charge {
 
 /// Time and id of each event of a session, 40 bytes an event.
 #[derive(Debug)]
-pub struct Items {
+pub(crate) struct Items {
     /// Ascending by time, then by id; without duplicates.
     items: Vec<(u64, EventId)>,
     _charge: Charge,

@@ -14,14 +14,14 @@ use crate::services::nostr::store::{Budget, Collect, Collected, Store};
 
 /// Bytes of a reply; twice as many in hex. With its frame it fits into 128 KiB, the largest message that
 /// strfry accepts by default.
-pub const REPLY_BYTES_MAX: usize = 60_000;
+pub(crate) const REPLY_BYTES_MAX: usize = 60_000;
 
 /// Identifies a session. Numbers are not reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SessionId(pub(super) u64);
+pub(crate) struct SessionId(pub(super) u64);
 
 /// Work of a session, for a thread.
-pub struct NegentropyJob {
+pub(crate) struct NegentropyJob {
     pub(super) session: SessionId,
     /// For the reply.
     pub(super) sub: SubscriptionId,
@@ -38,7 +38,7 @@ pub(super) enum List {
 
 /// The outcome of a job.
 #[derive(Debug)]
-pub struct NegentropyDone {
+pub(crate) struct NegentropyDone {
     pub(super) session: SessionId,
     pub(super) outcome: Result<Answer, SessionError>,
 }
@@ -52,12 +52,17 @@ pub(super) struct Answer {
 
 impl NegentropyJob {
     /// Lives as long as the session waits for the job.
-    pub fn lease(&self) -> Weak<()> {
+    pub(crate) fn lease(&self) -> Weak<()> {
         Weak::clone(&self.lease)
     }
 
     /// Runs one slice; `None` if the job goes on. `now` is the Unix time in seconds.
-    pub fn run(&mut self, store: &Store, budget: Budget, now: u64) -> Option<NegentropyDone> {
+    pub(crate) fn run(
+        &mut self,
+        store: &Store,
+        budget: Budget,
+        now: u64,
+    ) -> Option<NegentropyDone> {
         // Unwind-safe: a job that panicked has ended.
         let slice = catch_unwind(AssertUnwindSafe(|| self.slice(store, budget, now)));
         let outcome = slice.unwrap_or(Err(SessionError::Internal)).transpose()?;

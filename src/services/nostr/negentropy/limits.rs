@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// Limits of all sessions of a relay.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NegentropyLimits {
+pub(crate) struct NegentropyLimits {
     /// Events of one session.
     pub items_max: usize,
     /// Sessions of one connection.

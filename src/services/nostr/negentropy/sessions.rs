@@ -15,7 +15,7 @@ use crate::services::nostr::store::Collect;
 
 /// The sessions of a relay; `C` identifies a connection.
 #[derive(Debug)]
-pub struct Sessions<C> {
+pub(crate) struct Sessions<C> {
     limits: NegentropyLimits,
     memory: Arc<Memory>,
     sessions: HashMap<SessionId, Session<C>>,
@@ -44,7 +44,7 @@ enum State {
 
 /// A message for a connection.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Reply<C> {
+pub(crate) struct Reply<C> {
     /// Its receiver.
     pub conn: C,
     /// The whole message.
@@ -55,7 +55,7 @@ pub struct Reply<C> {
 
 impl<C: Copy + Eq + Hash> Sessions<C> {
     /// No sessions.
-    pub fn new(limits: NegentropyLimits) -> Sessions<C> {
+    pub(crate) fn new(limits: NegentropyLimits) -> Sessions<C> {
         Sessions {
             memory: Arc::new(Memory::new(&limits)),
             limits,
@@ -71,7 +71,7 @@ impl<C: Copy + Eq + Hash> Sessions<C> {
     ///
     /// # Errors
     /// The connection has too many.
-    pub fn open(
+    pub(crate) fn open(
         &mut self,
         conn: C,
         sub: SubscriptionId,
@@ -102,7 +102,7 @@ impl<C: Copy + Eq + Hash> Sessions<C> {
     ///
     /// # Errors
     /// There is none, or a thread still computes its last reply.
-    pub fn message(
+    pub(crate) fn message(
         &mut self,
         conn: C,
         sub: &SubscriptionId,
@@ -122,7 +122,7 @@ impl<C: Copy + Eq + Hash> Sessions<C> {
     }
 
     /// The end of a job; the message for the client, unless the session has ended meanwhile.
-    pub fn finish(&mut self, done: NegentropyDone, now: Time) -> Option<Reply<C>> {
+    pub(crate) fn finish(&mut self, done: NegentropyDone, now: Time) -> Option<Reply<C>> {
         let NegentropyDone { session: id, outcome } = done;
         let session = self.sessions.get_mut(&id)?;
         match outcome {
@@ -136,21 +136,21 @@ impl<C: Copy + Eq + Hash> Sessions<C> {
     }
 
     /// NEG-CLOSE: ends a session, if there is one.
-    pub fn close(&mut self, conn: C, sub: &SubscriptionId) {
+    pub(crate) fn close(&mut self, conn: C, sub: &SubscriptionId) {
         if let Some(id) = self.find(conn, sub) {
             self.end(id);
         }
     }
 
     /// Ends all sessions of a connection.
-    pub fn forget(&mut self, conn: C) {
+    pub(crate) fn forget(&mut self, conn: C) {
         for id in self.by_conn.remove(&conn).unwrap_or_default() {
             self.end(id);
         }
     }
 
     /// Ends a session that has been without a message for too long: call it until it returns `None`.
-    pub fn expire(&mut self, now: Time) -> Option<Reply<C>> {
+    pub(crate) fn expire(&mut self, now: Time) -> Option<Reply<C>> {
         let &(since, id) = self.waiting.first()?;
         let idle = self.limits.idle;
         if now < since + idle {
@@ -160,22 +160,23 @@ impl<C: Copy + Eq + Hash> Sessions<C> {
     }
 
     /// The number of sessions.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.sessions.len()
     }
 
     /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.sessions.is_empty()
     }
 
     /// The number of sessions of a connection.
-    pub fn count(&self, conn: C) -> usize {
+    pub(crate) fn count(&self, conn: C) -> usize {
         self.by_conn.get(&conn).map_or(0, Vec::len)
     }
 
     /// Memory of all lists, those that are being collected included.
-    pub fn held_bytes(&self) -> usize {
+    #[cfg(test)]
+    pub(crate) fn held_bytes(&self) -> usize {
         self.memory.held()
     }
 

@@ -6,7 +6,7 @@ use std::{env, fs, process};
 
 use negentropy::{Id, Negentropy, NegentropyStorageVector};
 
-use super::job::reply;
+use super::job::{REPLY_BYTES_MAX, reply};
 use super::*;
 use crate::reactor::Time;
 use crate::services::nostr::message::SubscriptionId;

@@ -19,7 +19,6 @@ fn messages_have_no_white_space() {
             written(|out| write_event(out, &sub, &event)),
             format!(r#"["EVENT","a\"b",{}]"#, json(&event)),
         ),
-        (written(|out| write_event_raw(out, &sub, b"{}")), r#"["EVENT","a\"b",{}]"#.to_owned()),
         (written(|out| write_ok(out, &[0xAB; 32], true, "")), format!(r#"["OK","{id}",true,""]"#)),
         (
             written(|out| write_ok(out, &[0xAB; 32], false, &refusal)),

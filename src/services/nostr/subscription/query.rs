@@ -9,7 +9,7 @@ use crate::services::nostr::message::SubscriptionId;
 
 /// Identifies a scan for a subscription. Numbers are not reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct QueryId {
+pub(crate) struct QueryId {
     pub(super) key: LiveKey,
     pub(super) number: u64,
 }
@@ -17,18 +17,18 @@ pub struct QueryId {
 /// Whether a scan is still wanted: for the thread that scans. The subscription may end or be replaced
 /// at any time.
 #[derive(Debug, Clone)]
-pub struct Lease(pub(super) Weak<()>);
+pub(crate) struct Lease(pub(super) Weak<()>);
 
 impl Lease {
     /// Whether the subscription still waits for this scan.
-    pub fn is_valid(&self) -> bool {
+    pub(crate) fn is_valid(&self) -> bool {
         self.0.strong_count() > 0
     }
 }
 
 /// A scan to be started.
 #[derive(Debug)]
-pub struct Query {
+pub(crate) struct Query {
     /// For the pages and the end of the scan.
     pub id: QueryId,
     /// For the thread that scans.
@@ -37,7 +37,7 @@ pub struct Query {
 
 /// What follows from a request.
 #[derive(Debug)]
-pub enum Opened {
+pub(crate) enum Opened {
     /// A scan for stored events.
     Scan(Query),
     /// None, since each filter has `limit` 0: EOSE is sent at once.
@@ -46,7 +46,7 @@ pub enum Opened {
 
 /// What follows from the end of a scan.
 #[derive(Debug)]
-pub struct Ended<C> {
+pub(crate) struct Ended<C> {
     /// The connection of the subscription.
     pub conn: C,
     /// Its id.
@@ -62,7 +62,7 @@ pub struct Ended<C> {
 
 /// A scan by serial. Its end is reported like that of the first scan.
 #[derive(Debug)]
-pub struct CatchUp {
+pub(crate) struct CatchUp {
     /// The scan.
     pub query: Query,
     /// The filters of the subscription.

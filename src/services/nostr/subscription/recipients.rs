@@ -6,7 +6,7 @@ use crate::services::nostr::message::SubscriptionId;
 
 /// The subscriptions that get an event, grouped by their id: members of a group get equal messages.
 #[derive(Debug)]
-pub struct Recipients<'a, C> {
+pub(crate) struct Recipients<'a, C> {
     pub(super) live: &'a LiveIndex<Subscription<C>>,
     pub(super) found: &'a [(u64, LiveKey)],
     pub(super) waiting: usize,
@@ -14,22 +14,23 @@ pub struct Recipients<'a, C> {
 
 impl<'a, C: Copy> Recipients<'a, C> {
     /// How many subscriptions get the event now.
-    pub fn len(&self) -> usize {
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
         self.found.len()
     }
 
     /// Whether no subscription gets the event now.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.found.is_empty()
     }
 
     /// How many subscriptions match, and wait for their scan.
-    pub fn waiting(&self) -> usize {
+    pub(crate) fn waiting(&self) -> usize {
         self.waiting
     }
 
     /// Each subscription id, and the connections that get the event under it.
-    pub fn groups(
+    pub(crate) fn groups(
         &self,
     ) -> impl Iterator<Item = (&'a SubscriptionId, impl ExactSizeIterator<Item = C>)> {
         let live = self.live;
