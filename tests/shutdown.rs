@@ -15,7 +15,8 @@ use weir::services::TRY_IT_PAGE;
 use crate::deferring::deferring;
 use crate::handshake::expect_refusal;
 use crate::support::{
-    ByHand, Client, DEADLINE, Seen, Server, TEXT, eventually, header, only_end, upgrade,
+    ByHand, Client, DEADLINE, Seen, Server, TEXT, eventually, expect_spread_retry, only_end,
+    upgrade,
 };
 
 const GOING_DOWN: &str = "server going down";
@@ -95,7 +96,7 @@ fn the_drain_timeout_ends_peers_that_do_not_answer() {
 /// Expects a 503 that ends the connection.
 fn expect_503(client: &mut Client) {
     let head = expect_refusal(client, Refusal::ShuttingDown);
-    assert_eq!(header(&head, "Retry-After"), Some("5"));
+    expect_spread_retry(&head);
 }
 
 #[test]

@@ -381,6 +381,7 @@ fn the_effective_configuration_parses_to_an_equal_one() {
         bytes_rate = '1MB/s burst 4MB'
         messages_rate_per_address = '500/s'
         bytes_rate_per_address = '3 MiB/min burst 1 MiB'
+        messages_rate_per_subject = '70/s burst 71'
         over = 'close'
         over_grace = '11s'
         refuse = 'close'

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use weir::protocol::CloseCode;
 use weir::reactor::CloseReason;
-use weir::reactor::settings::{GateSettings, Limit, RouteSettings, Settings};
+use weir::reactor::settings::{GateSettings, Limit, OverRate, Rate, RouteSettings, Settings};
 
 use super::{Noted, gated, next_after_asked};
 use crate::support::{Client, Server, TEXT, upgrade};
@@ -200,4 +200,51 @@ fn a_dry_run_counts_a_full_subject_and_admits_it() {
     drop(clients);
     let metrics = server.stop_clean();
     assert_eq!((metrics.refused_dry["subject_full"], metrics.refused), (2, 0));
+}
+
+/// A route whose subjects have four messages each.
+fn limited() -> RouteSettings {
+    let rate = Rate { per_second: 0.0001, burst: 4 };
+    let route = RouteSettings::default().messages_rate_per_subject(rate);
+    route.over(OverRate::Close).over_grace(Duration::from_millis(50))
+}
+
+#[test]
+fn connections_of_a_subject_share_a_rate_of_messages() {
+    let (server, _noted) = gated(Settings::default(), GateSettings::default(), limited());
+    let (mut one, mut two) = (open(&server, "ann"), open(&server, "later ann"));
+    let mut other = open(&server, "bob");
+    for _ in 0..2 {
+        assert_eq!(ask(&mut one, "who"), "ann");
+        assert_eq!(ask(&mut two, "who"), "ann");
+    }
+    one.text("one too many");
+    assert_eq!(one.expect_close(), (1008, "too many messages".into()));
+    for _ in 0..4 {
+        assert_eq!(ask(&mut other, "who"), "bob");
+    }
+    let mut nobody = open(&server, "none");
+    for _ in 0..9 {
+        assert_eq!(ask(&mut nobody, "who"), "");
+    }
+    let metrics = server.stop();
+    assert_eq!(metrics.throttled["/"]["messages_per_subject"], 1);
+    assert_eq!(metrics.rate_tables["messages_per_subject"], 2);
+}
+
+#[test]
+fn a_connection_with_another_identity_has_the_rate_of_that_subject() {
+    let (server, _noted) = gated(Settings::default(), GateSettings::default(), limited());
+    let (mut one, mut two) = (open(&server, "ann"), open(&server, "bob"));
+    for _ in 0..2 {
+        assert_eq!(ask(&mut two, "who"), "bob");
+    }
+    for _ in 0..3 {
+        assert_eq!(ask(&mut one, "who"), "ann");
+    }
+    // The message that changes it takes a token of the new subject.
+    assert_eq!(ask(&mut one, "be bob"), "Ok(())");
+    assert_eq!(ask(&mut one, "who"), "bob");
+    two.text("one too many");
+    assert_eq!(two.expect_close().0, 1008);
 }

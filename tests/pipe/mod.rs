@@ -8,6 +8,7 @@ mod idle;
 mod memory;
 mod passing;
 mod random;
+mod rates;
 mod resets;
 mod secure;
 mod upstream;

@@ -4,6 +4,7 @@
 
 mod charges;
 mod crowds;
+mod limits;
 mod over;
 mod reading;
 mod shared;

@@ -21,7 +21,8 @@ pub use self::scrape::Admin;
 pub use self::server::{Server, serving};
 pub use self::watched::{Seen, Watched, next_end, only_end};
 pub use self::wire::{
-    BINARY, CLOSE, COMPRESSED, CONTINUATION, Frame, KEY, PING, PONG, TEXT, frame, header, upgrade,
+    BINARY, CLOSE, COMPRESSED, CONTINUATION, Frame, KEY, PING, PONG, TEXT, expect_spread_retry,
+    frame, header, upgrade,
 };
 
 /// A wait that takes longer has failed, even on a busy machine.

@@ -56,3 +56,9 @@ pub fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     let mut pairs = lines.filter_map(|line| line.split_once(": "));
     pairs.find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value)
 }
+
+/// Expects the `Retry-After` of a refusal that depends on no rate: 5 to 15 s, at random.
+pub fn expect_spread_retry(head: &str) {
+    let seconds: u64 = header(head, "Retry-After").expect("Retry-After").parse().unwrap();
+    assert!((5..=15).contains(&seconds), "{head}");
+}

@@ -5,6 +5,7 @@ mod certificates;
 mod connector;
 mod files;
 mod handshakes;
+mod rates;
 mod reload;
 mod strangers;
 mod stream;

@@ -96,6 +96,10 @@ pub(in crate::config) struct RouteOptions {
     #[arg(default_value_t = OrOff(route().bytes_rate_per_address.map(ByteRate)))]
     bytes_rate_per_address: OrOff<ByteRate>,
 
+    /// Maximum rate of messages and control frames per subject of the gate in auth
+    #[arg(long, value_name = "RATE", default_value_t = OrOff(route().messages_rate_per_subject))]
+    messages_rate_per_subject: OrOff<Rate>,
+
     /// Policy for connections above a rate of messages or bytes
     #[arg(long, value_name = "POLICY", value_enum, default_value_t = route().over.into())]
     over: Over,
@@ -309,6 +313,7 @@ impl From<&RouteSettings> for RouteOptions {
             bytes_rate: OrOff(settings.bytes_rate.map(ByteRate)),
             messages_rate_per_address: OrOff(settings.messages_rate_per_address),
             bytes_rate_per_address: OrOff(settings.bytes_rate_per_address.map(ByteRate)),
+            messages_rate_per_subject: OrOff(settings.messages_rate_per_subject),
             over: settings.over.into(),
             over_grace: Span(settings.over_grace),
             refuse: settings.refuse.into(),
@@ -349,6 +354,7 @@ impl RouteOptions {
             .bytes_rate(options.bytes_rate.0.map(|rate| rate.0))
             .messages_rate_per_address(options.messages_rate_per_address.0)
             .bytes_rate_per_address(options.bytes_rate_per_address.0.map(|rate| rate.0))
+            .messages_rate_per_subject(options.messages_rate_per_subject.0)
             .over(options.over.into())
             .over_grace(options.over_grace.0)
             .refuse(options.refuse.into())

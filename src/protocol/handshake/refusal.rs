@@ -8,9 +8,6 @@ use std::fmt;
 
 use super::key::VERSION;
 
-/// `Retry-After` of a busy server, in seconds.
-const RETRY_AFTER_SECONDS: &str = "5";
-
 macro_rules! refusals {
     ($($(#[$doc:meta])* $variant:ident = $status:literal $name:literal $reason:literal;)+) => {
         /// Why a request was refused. The connection is closed after the response.
@@ -161,12 +158,12 @@ refusals! {
 }
 
 impl Refusal {
-    /// The headers that belong to the status, besides those of every response.
+    /// The headers that belong to the status, besides those of every response. The reactor adds
+    /// `Retry-After` to 429 and 503.
     pub const fn headers(self) -> &'static [(&'static str, &'static str)] {
         match self.status() {
             401 => &[("WWW-Authenticate", "Bearer")],
             426 => &[("Upgrade", "websocket"), ("Sec-WebSocket-Version", VERSION)],
-            503 => &[("Retry-After", RETRY_AFTER_SECONDS)],
             _ => &[],
         }
     }

@@ -131,6 +131,9 @@ pub(crate) struct Connection {
     /// The owners of pauses of reading.
     pub(crate) pauses: Pauses,
     admission: AdmissionState,
+    /// Whether it counts towards the connections of its route. Invariant: the route does not change
+    /// while it does.
+    pub(crate) counts_for_route: bool,
     /// Invariant: set exactly while it is in the read queue.
     pub(crate) in_read_queue: bool,
     /// Invariant: set exactly while it is in the flush queue.
@@ -186,6 +189,7 @@ impl Connection {
             read_closed: false,
             pauses: Pauses::default(),
             admission: AdmissionState::new(Quota::Clients, Registration::Admitted),
+            counts_for_route: false,
             in_read_queue: false,
             in_flush_queue: false,
         }
@@ -218,7 +222,7 @@ impl Connection {
 
     /// Whether a client has opened it, or a proxy for a client.
     pub(crate) fn is_client(&self) -> bool {
-        matches!(self.quota(), Quota::Clients | Quota::Proxies)
+        matches!(self.quota(), Quota::Clients | Quota::Surplus | Quota::Proxies)
     }
 
     /// The priority as its route and gate have set it; connections of operators and of our own have

@@ -5,6 +5,7 @@
 //! [`connect`](crate::reactor::effects::connect) act on it.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 #[cfg(feature = "proxy")]
 use super::exchange::{RequestBody, ResponseBody};
@@ -30,8 +31,8 @@ pub(crate) struct Handshake {
     pub(crate) head: Vec<u8>,
     /// Admission's refusal, if the connection was not admitted.
     pub(crate) refused: Option<Refusal>,
-    /// `Retry-After` of a refusal by `requests_per_address`.
-    pub(crate) retry_after_seconds: u64,
+    /// The time until `requests_per_address` admits a request, after a refusal by it.
+    pub(crate) requests_wait: Duration,
     /// HTTP requests answered on this connection.
     pub(crate) answered: u8,
     /// The PROXY header that must come first; `None` after it, and at listeners without.
@@ -75,7 +76,7 @@ impl Handshake {
             scan: HeadScan::default(),
             head: Vec::new(),
             refused: None,
-            retry_after_seconds: 0,
+            requests_wait: Duration::ZERO,
             answered: 0,
             proxy_header: None,
             proxy: None,

@@ -68,12 +68,12 @@ pub(crate) enum Registration {
 pub(crate) struct AdmissionState(u8);
 
 impl AdmissionState {
-    /// Bits of each of the three values.
-    const WIDTH: u32 = 2;
-    const MASK: u8 = (1 << AdmissionState::WIDTH) - 1;
-    const REGISTRATION_SHIFT: u32 = AdmissionState::WIDTH;
-    const PRIORITY_SHIFT: u32 = 2 * AdmissionState::WIDTH;
-    const PROVISIONAL: u8 = 1 << (3 * AdmissionState::WIDTH);
+    const QUOTA_MASK: u8 = 0b111;
+    /// Of the registration, and of the priority.
+    const MASK: u8 = 0b11;
+    const REGISTRATION_SHIFT: u32 = 3;
+    const PRIORITY_SHIFT: u32 = 5;
+    const PROVISIONAL: u8 = 1 << 7;
 
     /// A connection of normal priority, whose admission is not provisional.
     pub(crate) fn new(quota: Quota, registration: Registration) -> AdmissionState {
@@ -82,8 +82,9 @@ impl AdmissionState {
     }
 
     pub(crate) fn quota(self) -> Quota {
-        match self.0 & AdmissionState::MASK {
+        match self.0 & AdmissionState::QUOTA_MASK {
             packed if packed == Quota::Clients as u8 => Quota::Clients,
+            packed if packed == Quota::Surplus as u8 => Quota::Surplus,
             packed if packed == Quota::Proxies as u8 => Quota::Proxies,
             packed if packed == Quota::Outbound as u8 => Quota::Outbound,
             _ => Quota::Operators,
@@ -111,7 +112,7 @@ impl AdmissionState {
     }
 
     pub(crate) fn with_quota(self, quota: Quota) -> AdmissionState {
-        AdmissionState(self.0 & !AdmissionState::MASK | quota as u8)
+        AdmissionState(self.0 & !AdmissionState::QUOTA_MASK | quota as u8)
     }
 
     pub(crate) fn with_registration(self, registration: Registration) -> AdmissionState {
@@ -144,7 +145,9 @@ mod tests {
             Registration::Announced,
             Registration::Dismissed,
         ];
-        for quota in [Quota::Clients, Quota::Proxies, Quota::Outbound, Quota::Operators] {
+        let quotas =
+            [Quota::Clients, Quota::Surplus, Quota::Proxies, Quota::Outbound, Quota::Operators];
+        for quota in quotas {
             for registration in registrations {
                 for priority in Priority::ALL {
                     let start = AdmissionState::new(Quota::Operators, Registration::Announced);

@@ -21,7 +21,7 @@ use crate::reactor::conn::connection::{Connection, Place};
 use crate::reactor::conn::handshake::{AwaitedProxyHeader, Handshake, TrustedProxy};
 use crate::reactor::conn::phase::{Phase, Registration};
 use crate::reactor::core::Core;
-use crate::reactor::parts::admission::Quota;
+use crate::reactor::parts::admission::{Admitted, Quota};
 use crate::reactor::parts::listener::{Listener, is_exhaustion};
 use crate::reactor::parts::schedule::Timer;
 
@@ -47,7 +47,9 @@ impl Reactor {
                         && reserve.make_room_for_operator() => {}
                 Err(error) if is_exhaustion(&error) => {
                     let date = core.dates.at(core.now, SystemTime::now);
-                    reserve.refuse_one(&listener.socket, &mut core.metrics, date);
+                    let retry_after = core.masks.retry_after_seconds();
+                    let metrics = &mut core.metrics;
+                    reserve.refuse_one(&listener.socket, metrics, date, retry_after);
                     if !listener.is_paused {
                         listener.pause(&error, core.now);
                         core.metrics.accept_pauses += 1;
@@ -90,11 +92,13 @@ impl Core {
         let is_client = listener.quota == Quota::Clients;
         let quota = if is_trusted && is_client { Quota::Proxies } else { listener.quota };
         let admitted = match quota {
-            Quota::Operators => self.admission.admit_operator().map(|()| false),
+            Quota::Operators => self.admission.admit_operator().map(|()| Admitted::default()),
             Quota::Proxies => self.admission.admit_proxy(),
             _ => self.admission.admit(&self.settings, peer.ip(), self.now),
         };
-        let (is_provisional, refused) = (admitted == Ok(true), admitted.err());
+        let refused = admitted.err();
+        let Admitted { is_provisional, surplus } = admitted.unwrap_or_default();
+        let quota = if surplus.is_some() { Quota::Surplus } else { quota };
         if refused.is_some() && !self.admission.admit_refused(&self.settings) {
             self.metrics.dropped_at_accept += 1;
             return;
@@ -126,6 +130,9 @@ impl Core {
             conn.cold().session = Some(session);
         }
         self.insert(conn);
+        if let Some(limit) = surplus {
+            self.count_dry(id, limit);
+        }
         if is_provisional {
             self.note_provisional(id);
         }

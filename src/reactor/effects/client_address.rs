@@ -12,6 +12,8 @@ use crate::protocol::http::{
     ClientAddress, client_address, is_forwarded_secure, is_forwarding_header,
 };
 use crate::reactor::api::id::{ConnId, RouteId};
+use crate::reactor::api::settings::Limit;
+use crate::reactor::conn::connection::Connection;
 use crate::reactor::conn::phase::Registration;
 use crate::reactor::core::Core;
 use crate::reactor::parts::admission::{Quota, is_in};
@@ -96,35 +98,91 @@ impl Core {
             return Ok(());
         }
         let client = SocketAddr::from(conn.peer).ip();
-        self.admission.assign_to_address(&self.settings, client, self.now)?;
-        conn.register(Quota::Clients, conn.registration());
+        let surplus = self.admission.assign_to_address(&self.settings, client, self.now)?;
+        let quota = if surplus.is_some() { Quota::Surplus } else { Quota::Clients };
+        conn.register(quota, conn.registration());
+        if let Some(limit) = surplus {
+            self.count_dry(id, limit);
+        }
         Ok(())
     }
 
     /// Takes a token of the client's address for a request to a route with `requests_per_address`.
+    /// False if it has none in a dry run.
     ///
     /// # Errors
     /// [`Requests`](Refusal::Requests) without one.
-    pub(crate) fn take_request(&mut self, id: ConnId, route: RouteId) -> Result<(), Refusal> {
+    pub(crate) fn take_request(&mut self, id: ConnId, route: RouteId) -> Result<bool, Refusal> {
         let Some(rate) = self.router.settings(route).requests_per_address else {
-            return Ok(());
+            return Ok(true);
         };
+        if self.is_surplus(id) && self.is_dry(Limit::Requests) {
+            return Ok(true);
+        }
         let Some(conn) = self.conns.get_mut(id) else {
-            return Ok(());
+            return Ok(true);
         };
         let client = SocketAddr::from(conn.peer).ip();
         let Some(handshake) = conn.handshake() else {
-            return Ok(());
+            return Ok(true);
         };
         if handshake.proxy.as_ref().is_some_and(|proxy| proxy.is_client_exempt) {
-            return Ok(());
+            return Ok(true);
         }
         let taken = self.admission.take_request(&self.settings, route, &rate, client, self.now);
-        taken.map_err(|wait| {
-            // Rounded up: a client that returns after exactly this time is admitted.
-            handshake.retry_after_seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-            Refusal::Requests
-        })
+        let Err(wait) = taken else {
+            return Ok(true);
+        };
+        handshake.requests_wait = wait;
+        if self.enforces(id, Limit::Requests) { Err(Refusal::Requests) } else { Ok(false) }
+    }
+
+    /// Whether a limit in a dry run would have refused a connection. Later ones would not have seen
+    /// it.
+    fn is_surplus(&self, id: ConnId) -> bool {
+        self.conns.get(id).is_some_and(|conn| conn.quota() == Quota::Surplus)
+    }
+
+    /// Uncounts a connection, for its address, that a limit in a dry run would have refused.
+    pub(crate) fn make_surplus(&mut self, id: ConnId) {
+        let conn = self.conns.get_mut(id).filter(|conn| conn.quota() == Quota::Clients);
+        if let Some(conn) = conn {
+            self.admission.release_to_proxy(SocketAddr::from(conn.peer).ip());
+            conn.register(Quota::Surplus, conn.registration());
+        }
+    }
+
+    /// Counts an upgrade towards the connections of its route.
+    ///
+    /// # Errors
+    /// [`RouteFull`](Refusal::RouteFull): the route has too many.
+    pub(crate) fn enter_route(&mut self, id: ConnId, route: RouteId) -> Result<(), Refusal> {
+        if self.is_surplus(id) && self.is_dry(Limit::RouteFull) {
+            return Ok(());
+        }
+        let max = self.router.settings(route).connections_max;
+        let is_full = max.is_some_and(|max| self.router.connections(route) >= max);
+        if is_full {
+            return match self.enforces(id, Limit::RouteFull) {
+                true => Err(Refusal::RouteFull),
+                // In a dry run it does not count, so that the limit refuses as many as it would.
+                false => Ok(()),
+            };
+        }
+        if let Some(conn) = self.conns.get_mut(id) {
+            debug_assert!(!conn.counts_for_route, "{id} is counted already");
+            conn.counts_for_route = true;
+            conn.route = route;
+            self.router.enter(route);
+        }
+        Ok(())
+    }
+
+    /// Uncounts a connection that has ended, or was refused, for its route.
+    pub(crate) fn leave_route(&mut self, conn: &mut Connection) {
+        if std::mem::take(&mut conn.counts_for_route) {
+            self.router.leave(conn.route);
+        }
     }
 }
 

@@ -178,6 +178,7 @@ impl Core {
         conn.forget_unfinished();
         let dropped = self.outboxes.release(id, &mut conn);
         self.metrics.messages_dropped += dropped;
+        self.leave_route(&mut conn);
         if let Some(rates) = conn.rates() {
             self.end_rates(rates);
         }

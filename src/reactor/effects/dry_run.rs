@@ -19,6 +19,12 @@ impl Core {
         if !self.is_dry(limit) {
             return true;
         }
+        self.count_dry(id, limit);
+        false
+    }
+
+    /// Counts and logs that a connection has reached a limit in a dry run.
+    pub(crate) fn count_dry(&mut self, id: ConnId, limit: Limit) {
         *self.metrics.refused_dry.entry(limit.name()).or_default() += 1;
         if self.may_log(Level::Info, "dry run", limit.name())
             && let Some(conn) = self.conns.get(id)
@@ -28,6 +34,5 @@ impl Core {
                 "dry run: the limit {limit} is reached"
             );
         }
-        false
     }
 }

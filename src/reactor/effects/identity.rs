@@ -155,6 +155,9 @@ impl Core {
             self.conns.set_priority(id, priority);
         }
         self.hold_identity(id, gate, *identity, Some(member));
+        if !is_same {
+            self.move_to_subject(id);
+        }
         self.observe(id, EventKind::Refreshed);
         self.arm(id);
         Ok(())

@@ -6,6 +6,7 @@
 //! connections share in [`parts::shared_rates`](crate::reactor::parts::shared_rates).
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use crate::reactor::Reactor;
 use crate::reactor::api::budget::SHORT_READ_BYTES;
@@ -13,6 +14,7 @@ use crate::reactor::api::close_reason::{CloseReason, Excess};
 use crate::reactor::api::id::ConnId;
 use crate::reactor::api::settings::{Limit, OverRate};
 use crate::reactor::api::time::Time;
+use crate::reactor::conn::connection::Connection;
 use crate::reactor::conn::pause::PauseOwner;
 use crate::reactor::conn::rates::{ConnRates, RatePause};
 use crate::reactor::core::Core;
@@ -79,12 +81,34 @@ impl Core {
         let address = SocketAddr::from(conn.peer).ip();
         let is_exempt =
             is_in(&settings.exempt, address) || is_in(&settings.trusted_proxies, address);
+        let of_address = || (!is_exempt).then(|| Owner::Address(counted_address(address)));
+        let of_subject = || subject(conn);
         let shared = SharedRate::ALL.map(|rate| {
-            limits.shared[rate as usize].filter(|_| !is_exempt)?;
-            let owner = Owner::Address(counted_address(address));
-            Some(shared_rates.enter(Key { rate, route, owner }, *now))
+            limits.shared[rate as usize]?;
+            let owner = match rate {
+                SharedRate::MessagesPerAddress | SharedRate::BytesPerAddress => of_address(),
+                SharedRate::MessagesPerSubject => of_subject(),
+            };
+            Some(shared_rates.enter(Key { rate, route, owner: owner? }, *now))
         });
         conn.cold().rates = Some(Box::new(ConnRates::new(shared)));
+    }
+
+    /// Moves a connection to the bucket of its subject, which has changed.
+    pub(crate) fn move_to_subject(&mut self, id: ConnId) {
+        let Core { conns, router, shared_rates, now, .. } = self;
+        let Some(conn) = conns.get_mut(id) else {
+            return;
+        };
+        let (rate, route) = (SharedRate::MessagesPerSubject, conn.route);
+        let owner = subject(conn).filter(|_| router.rates(route).shared[rate as usize].is_some());
+        let Some(rates) = conn.rates_mut() else {
+            return;
+        };
+        let entered = owner.map(|owner| shared_rates.enter(Key { rate, route, owner }, *now));
+        if let Some(left) = std::mem::replace(&mut rates.shared[rate as usize], entered) {
+            shared_rates.leave(left, *now);
+        }
     }
 
     /// Frees the buckets of a connection that has ended.
@@ -359,8 +383,14 @@ impl Core {
             return;
         };
         rates.dry_until = until;
-        let _ = self.enforces(id, limit);
+        self.count_dry(id, limit);
     }
+}
+
+/// The subject of a connection with an identity.
+fn subject(conn: &Connection) -> Option<Owner> {
+    let held = conn.held_identity()?;
+    Some(Owner::Subject(held.gate, Arc::clone(held.identity.shared_subject())))
 }
 
 fn counts_bytes(limit: Limit) -> bool {

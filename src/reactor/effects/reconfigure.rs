@@ -94,7 +94,7 @@ impl Core {
             return;
         };
         // One that is not trusted any more is counted by its address from its next upgrade.
-        if is_trusted && quota == Quota::Clients {
+        if is_trusted && matches!(quota, Quota::Clients | Quota::Surplus) {
             conn.register(Quota::Proxies, registration);
         }
         conn.peer = peer.into();

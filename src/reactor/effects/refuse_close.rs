@@ -123,6 +123,9 @@ impl Core {
             false => Registration::Refused,
         };
         conn.set_registration(registration);
+        if std::mem::take(&mut conn.counts_for_route) {
+            self.router.leave(conn.route);
+        }
         if let Some(member) = conn.take_member() {
             self.subjects.leave(member);
         }

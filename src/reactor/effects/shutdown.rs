@@ -8,7 +8,7 @@
 use log::{info, warn};
 
 use crate::protocol::Role;
-use crate::protocol::handshake::{self, Refusal, Response};
+use crate::protocol::handshake::{self, Refusal};
 use crate::reactor::Reactor;
 use crate::reactor::api::budget::SHUTDOWN_CLOSES;
 use crate::reactor::api::close_reason::CloseReason;
@@ -176,7 +176,7 @@ impl Core {
         if !is_answered {
             let head_only = conn.handshake().is_some_and(|handshake| handshake.is_head_only());
             let refusal = Refusal::ShuttingDown;
-            let response = Response::from(refusal);
+            let response = self.refusal_response(id, refusal);
             self.log_refused(id, refusal);
             self.metrics.count_refusal(refusal);
             if self.refuse_by_close(id, CloseReason::Shutdown, &response, refusal.reason()) {

@@ -5,7 +5,9 @@
 //! (403), the path (404), the origin (403), the subprotocol (400), admission (503, 429), the gate of the
 //! route, the load level (503), then the service. A refusal always ends the connection.
 
+use std::net::SocketAddr;
 use std::num::NonZeroU8;
+use std::time::Duration;
 
 use crate::protocol::handshake::{
     self, Accept, ConnectionOption, EMPTY_SLOTS, FieldError, HeadScan, Refusal, Response,
@@ -169,7 +171,9 @@ impl Reactor {
         let route = routed.route;
         self.core.check_admission(id)?;
         self.core.assign_to_client(id)?;
-        self.core.take_request(id, route)?;
+        if !self.core.take_request(id, route)? {
+            self.core.make_surplus(id);
+        }
         self.core.check_key(upgrade)?;
         #[cfg(feature = "proxy")]
         self.core.check_path(id, request, route)?;
@@ -212,6 +216,7 @@ impl Reactor {
     ) -> Result<(), Refusal> {
         let wished = identity.and_then(|identity| identity.priority);
         self.core.admit_by_level(id, routed.route, wished, true)?;
+        self.core.enter_route(id, routed.route)?;
         let path = request.path();
         let service = self.core.router.service(routed.route);
         let settings = self.core.router.settings(routed.route);
@@ -437,15 +442,33 @@ impl Core {
         self.refuse_with(id, refusal, &response, head_only);
     }
 
-    /// The response to a refused request; after a refusal by a rate it states when to return.
+    /// The response to a refused request. One that may succeed later states when to return: after a
+    /// refusal by a rate as soon as that has a token, else at random.
     pub(crate) fn refusal_response(&mut self, id: ConnId, refusal: Refusal) -> Response {
         let mut response = Response::from(refusal);
-        if refusal == Refusal::Requests
-            && let Some(handshake) = self.conns.get_mut(id).and_then(|conn| conn.handshake())
-        {
-            response.add("Retry-After", &handshake.retry_after_seconds.to_string());
+        if matches!(refusal.status(), 429 | 503) {
+            let wait = self.rate_wait(id, refusal).filter(|wait| !wait.is_zero());
+            // Rounded up: a client that returns after exactly this time is admitted.
+            let seconds = wait.map_or_else(
+                || u64::from(self.masks.retry_after_seconds()),
+                |wait| wait.as_secs() + u64::from(wait.subsec_nanos() > 0),
+            );
+            response.add("Retry-After", &seconds.to_string());
         }
         response
+    }
+
+    /// The time until the rate that refused a client has a token.
+    fn rate_wait(&mut self, id: ConnId, refusal: Refusal) -> Option<Duration> {
+        let conn = self.conns.get_mut(id)?;
+        match refusal {
+            Refusal::Requests => Some(conn.handshake()?.requests_wait),
+            Refusal::RateLimited => {
+                let client = SocketAddr::from(conn.peer).ip();
+                Some(self.admission.connection_wait(&self.settings, client, self.now))
+            }
+            _ => None,
+        }
     }
 
     /// Sends a refusal with further headers, and closes.

@@ -20,7 +20,7 @@ use super::rates::{AddressRates, Limited};
 use crate::protocol::handshake::Refusal;
 use crate::reactor::api::budget::OPERATORS_MAX;
 use crate::reactor::api::id::RouteId;
-use crate::reactor::api::settings::{PER_ADDRESS_DEFAULT, Prefix, Rate, Settings};
+use crate::reactor::api::settings::{Limit, PER_ADDRESS_DEFAULT, Prefix, Rate, Settings};
 use crate::reactor::api::time::Time;
 
 /// The quota that a connection counts against.
@@ -28,12 +28,24 @@ use crate::reactor::api::time::Time;
 pub(crate) enum Quota {
     /// `connections_max` and the limits per address: accepted from clients.
     Clients,
+    /// `connections_max`: a client that a limit per address or a rate in a dry run would have refused.
+    /// It counts for no address, so that the dry run counts what the limit would refuse.
+    Surplus,
     /// `connections_max`: accepted from trusted proxies, and not assigned to a client's address.
     Proxies,
     /// `outbound_max`: opened by services.
     Outbound,
     /// [`OPERATORS_MAX`]: accepted at listeners for operators.
     Operators,
+}
+
+/// How a client was admitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Admitted {
+    /// In the reserve, until its priority is known.
+    pub(crate) is_provisional: bool,
+    /// The limit in a dry run that would have refused it: then it counts as [`Quota::Surplus`].
+    pub(crate) surplus: Option<Limit>,
 }
 
 /// The number of connections of each kind, and its limit.
@@ -193,7 +205,7 @@ impl Admission {
         self.provisional = decremented(self.provisional);
     }
 
-    /// Admits one client and counts it; true if it is provisional, in the reserve.
+    /// Admits one client and counts it.
     ///
     /// # Errors
     /// The refusal to answer with. Then nothing was counted.
@@ -202,22 +214,21 @@ impl Admission {
         settings: &Settings,
         peer: IpAddr,
         now: Time,
-    ) -> Result<bool, Refusal> {
+    ) -> Result<Admitted, Refusal> {
         let is_provisional = self.check_room()?;
-        self.assign_to_address(settings, peer, now)?;
+        let surplus = self.assign_to_address(settings, peer, now)?;
         self.count_client(is_provisional);
-        Ok(is_provisional)
+        Ok(Admitted { is_provisional, surplus })
     }
 
-    /// Admits a connection of a trusted proxy, and counts it without an address; true if it is
-    /// provisional.
+    /// Admits a connection of a trusted proxy, and counts it without an address.
     ///
     /// # Errors
     /// The refusal to answer with. Then nothing was counted.
-    pub(crate) fn admit_proxy(&mut self) -> Result<bool, Refusal> {
+    pub(crate) fn admit_proxy(&mut self) -> Result<Admitted, Refusal> {
         let is_provisional = self.check_room()?;
         self.count_client(is_provisional);
-        Ok(is_provisional)
+        Ok(Admitted { is_provisional, surplus: None })
     }
 
     /// Whether a new connection would be in the reserve.
@@ -239,7 +250,8 @@ impl Admission {
     }
 
     /// Counts an admitted connection of a trusted proxy for its client, too: it moves from
-    /// [`Quota::Proxies`] to [`Quota::Clients`].
+    /// [`Quota::Proxies`] to [`Quota::Clients`], or to [`Quota::Surplus`] if it returns the limit that a
+    /// dry run does not enforce.
     ///
     /// # Errors
     /// The refusal to answer with. Then nothing has changed.
@@ -248,7 +260,7 @@ impl Admission {
         settings: &Settings,
         client: IpAddr,
         now: Time,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Option<Limit>, Refusal> {
         let address = counted_address(client);
         let is_exempt = is_exempt(settings, client);
         let per_address = match settings.connections_per_address {
@@ -256,19 +268,64 @@ impl Admission {
             None => PER_ADDRESS_DEFAULT,
             Some(limit) => limit,
         };
+        let is_dry = |limit| settings.limits_dry_run.contains(&limit);
+        let mut surplus = None;
         let here = self.by_address.get(&address).copied().unwrap_or(0);
         if !is_exempt && per_address > 0 && here >= per_address {
-            return Err(Refusal::AddressFull);
+            if !is_dry(Limit::AddressFull) {
+                return Err(Refusal::AddressFull);
+            }
+            surplus = Some(Limit::AddressFull);
         }
-        let limited = |_: Duration| Refusal::RateLimited;
+        // A client that is refused takes no token.
+        if surplus.is_none() || !is_dry(Limit::RateLimited) {
+            let taken = self.take_connection(settings, address, is_exempt, now);
+            if taken.is_err() && !is_dry(Limit::RateLimited) {
+                return Err(Refusal::RateLimited);
+            }
+            surplus = surplus.or(taken.err().map(|_| Limit::RateLimited));
+        }
+        if surplus.is_none() {
+            self.by_address.insert(address, here + 1);
+        }
+        Ok(surplus)
+    }
+
+    /// Takes the tokens of a new connection.
+    ///
+    /// # Errors
+    /// A rate has none left; the time until it has one.
+    fn take_connection(
+        &mut self,
+        settings: &Settings,
+        address: IpAddr,
+        is_exempt: bool,
+        now: Time,
+    ) -> Result<(), Duration> {
+        // Checked first, so that a refused client takes no token of its address.
+        let of_all = settings.rate.map(|rate| self.rate_of_all.wait(&rate, now));
+        if let Some(wait) = of_all.filter(|wait| !wait.is_zero()) {
+            return Err(wait);
+        }
         if let Some(rate) = settings.rate_per_address.filter(|_| !is_exempt) {
-            self.rates.take(Limited::Connections, address, &rate, now).map_err(limited)?;
+            self.rates.take(Limited::Connections, address, &rate, now)?;
         }
-        if let Some(rate) = &settings.rate {
-            self.rate_of_all.take(rate, now).map_err(limited)?;
-        }
-        self.by_address.insert(address, here + 1);
-        Ok(())
+        settings.rate.map_or(Ok(()), |rate| self.rate_of_all.take(&rate, now))
+    }
+
+    /// The time until the rates of connections admit one of this client.
+    pub(crate) fn connection_wait(
+        &self,
+        settings: &Settings,
+        client: IpAddr,
+        now: Time,
+    ) -> Duration {
+        let rate_per_address = settings.rate_per_address.filter(|_| !is_exempt(settings, client));
+        let of_address = rate_per_address.map_or(Duration::ZERO, |rate| {
+            self.rates.wait(Limited::Connections, counted_address(client), &rate, now)
+        });
+        let of_all = settings.rate.map_or(Duration::ZERO, |rate| self.rate_of_all.wait(&rate, now));
+        of_address.max(of_all)
     }
 
     /// Takes a token for a request to a route with `requests_per_address`.
@@ -330,7 +387,7 @@ impl Admission {
                 self.release_address(peer);
                 self.release_client();
             }
-            Quota::Proxies => self.release_client(),
+            Quota::Surplus | Quota::Proxies => self.release_client(),
             Quota::Outbound => self.outbound = decremented(self.outbound),
             Quota::Operators => self.operators = decremented(self.operators),
         }
@@ -416,7 +473,12 @@ pub(crate) fn contains(prefix: &Prefix, peer: IpAddr) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
+
+    const PLAIN: Admitted = Admitted { is_provisional: false, surplus: None };
+    const PROVISIONAL: Admitted = Admitted { is_provisional: true, surplus: None };
 
     fn ip(text: &str) -> IpAddr {
         text.parse().unwrap()
@@ -440,7 +502,7 @@ mod tests {
             assert_eq!(admission.admit(&settings, peer, Time::ZERO), Err(Refusal::Full));
         }
         admission.release(Quota::Clients, peer);
-        assert_eq!(admission.admit(&settings, peer, Time::ZERO), Ok(false));
+        assert_eq!(admission.admit(&settings, peer, Time::ZERO), Ok(PLAIN));
         assert!(admission.is_crowded());
         for _ in 0..25 {
             admission.release(Quota::Clients, peer);
@@ -462,24 +524,28 @@ mod tests {
         let peer = ip("192.0.2.1");
         let admit = |admission: &mut Admission| admission.admit(&settings, peer, Time::ZERO);
         for _ in 0..20 {
-            assert_eq!(admit(&mut admission), Ok(false));
+            assert_eq!(admit(&mut admission), Ok(PLAIN));
         }
         assert!(admission.is_share_full());
         for provisional in 1..=20 {
             assert_eq!(admission.is_reserve_in_handshake(), provisional > 10);
-            assert_eq!(admit(&mut admission), Ok(true));
+            assert_eq!(admit(&mut admission), Ok(PROVISIONAL));
         }
         assert_eq!(admit(&mut admission), Err(Refusal::Full));
         admission.end_provisional();
         admission.release(Quota::Clients, peer);
-        assert_eq!(admit(&mut admission), Ok(true), "no hysteresis at the end of the reserve");
+        assert_eq!(
+            admit(&mut admission),
+            Ok(PROVISIONAL),
+            "no hysteresis at the end of the reserve"
+        );
         // The share is free again below 95 % of it.
         for left in (18..40).rev() {
             assert!(admission.is_share_full(), "{left} connections are left");
             admission.release(Quota::Clients, peer);
         }
         assert!(!admission.is_share_full());
-        assert_eq!(admit(&mut admission), Ok(false));
+        assert_eq!(admit(&mut admission), Ok(PLAIN));
     }
 
     #[test]
@@ -495,7 +561,7 @@ mod tests {
             admission.release(Quota::Clients, peer);
             assert_eq!(
                 admission.admit(&settings, peer, Time::ZERO),
-                Ok(false),
+                Ok(PLAIN),
                 "{connections_max}"
             );
         }
@@ -510,15 +576,15 @@ mod tests {
         };
         let mut admission = Admission::new(&settings, 10);
         let mut admit = |peer| admission.admit(&settings, ip(peer), Time::ZERO);
-        assert_eq!(admit("2001:db8:1:2::1"), Ok(false));
+        assert_eq!(admit("2001:db8:1:2::1"), Ok(PLAIN));
         assert_eq!(admit("2001:db8:1:2::2"), Err(Refusal::AddressFull));
-        assert_eq!(admit("2001:db8:1:3::1"), Ok(false));
-        assert_eq!(admit("192.0.2.1"), Ok(false));
+        assert_eq!(admit("2001:db8:1:3::1"), Ok(PLAIN));
+        assert_eq!(admit("192.0.2.1"), Ok(PLAIN));
         assert_eq!(admit("::ffff:192.0.2.1"), Err(Refusal::AddressFull));
-        assert_eq!(admit("198.51.100.7"), Ok(false));
-        assert_eq!(admit("198.51.100.7"), Ok(false));
+        assert_eq!(admit("198.51.100.7"), Ok(PLAIN));
+        assert_eq!(admit("198.51.100.7"), Ok(PLAIN));
         admission.release(Quota::Clients, ip("192.0.2.1"));
-        assert_eq!(admission.admit(&settings, ip("192.0.2.1"), Time::ZERO), Ok(false));
+        assert_eq!(admission.admit(&settings, ip("192.0.2.1"), Time::ZERO), Ok(PLAIN));
     }
 
     #[test]
@@ -529,7 +595,7 @@ mod tests {
             admission.admit(&settings, ip("127.0.0.1"), Time::ZERO).unwrap();
             admission.admit(&settings, ip("192.0.2.1"), Time::ZERO).unwrap();
         }
-        assert_eq!(admission.admit(&settings, ip("127.0.0.1"), Time::ZERO), Ok(false));
+        assert_eq!(admission.admit(&settings, ip("127.0.0.1"), Time::ZERO), Ok(PLAIN));
         let refused = admission.admit(&settings, ip("192.0.2.1"), Time::ZERO);
         assert_eq!(refused, Err(Refusal::AddressFull));
     }
@@ -541,11 +607,78 @@ mod tests {
         let mut admission = Admission::new(&settings, 2);
         let after = |seconds| Time::ZERO + Duration::from_secs(seconds);
         let mut admit = |peer, seconds| admission.admit(&settings, ip(peer), after(seconds));
-        assert_eq!(admit("192.0.2.1", 0), Ok(false));
-        assert_eq!(admit("192.0.2.1", 0), Ok(false));
+        assert_eq!(admit("192.0.2.1", 0), Ok(PLAIN));
+        assert_eq!(admit("192.0.2.1", 0), Ok(PLAIN));
         assert_eq!(admit("192.0.2.1", 0), Err(Refusal::RateLimited));
-        assert_eq!(admit("192.0.2.1", 1), Ok(false));
-        assert_eq!(admit("192.0.2.2", 1), Ok(false));
+        assert_eq!(admit("192.0.2.1", 1), Ok(PLAIN));
+        assert_eq!(admit("192.0.2.2", 1), Ok(PLAIN));
+    }
+
+    /// Arrivals and ends at fixed times, by address: which limits refuse, or would.
+    fn reached(settings: &Settings) -> BTreeMap<&'static str, usize> {
+        let mut admission = Admission::new(settings, 10);
+        let mut open: Vec<(IpAddr, Quota)> = Vec::new();
+        let mut reached = BTreeMap::new();
+        let mut random = 7_u64;
+        for step in 0..5_000 {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let now = Time::ZERO + Duration::from_millis(step * 20);
+            // Some addresses come more often than others.
+            let last = [0, 0, 0, 1, 1, 2, 3, 4][(random >> 33) as usize % 8];
+            let peer = IpAddr::from([192, 0, 2, last]);
+            // Each connection ends after 40 steps, whether it was admitted or refused.
+            if open.len() == 40 {
+                let (peer, quota) = open.remove(0);
+                if quota != Quota::Operators {
+                    admission.release(quota, peer);
+                }
+            }
+            let (quota, limit) = match admission.admit(settings, peer, now) {
+                Ok(Admitted { surplus: None, .. }) => (Quota::Clients, None),
+                Ok(Admitted { surplus: Some(limit), .. }) => (Quota::Surplus, Some(limit.name())),
+                Err(refusal) => (Quota::Operators, Some(refusal.name())),
+            };
+            open.push((peer, quota));
+            if let Some(limit) = limit {
+                *reached.entry(limit).or_default() += 1;
+            }
+        }
+        reached
+    }
+
+    #[test]
+    fn a_dry_run_counts_what_the_limits_refuse() {
+        let limits = Settings {
+            connections_per_address: Some(7),
+            rate_per_address: Some(Rate { per_second: 8.0, burst: 20 }),
+            rate: Some(Rate { per_second: 40.0, burst: 30 }),
+            ..Settings::default()
+        };
+        let real = reached(&limits);
+        assert!(real["address_full"] > 50 && real["rate_limited"] > 50, "{real:?}");
+        let dry_run = vec![Limit::AddressFull, Limit::RateLimited];
+        assert_eq!(reached(&limits.clone().limits_dry_run(dry_run)), real);
+        let mixed = reached(&limits.limits_dry_run(vec![Limit::AddressFull]));
+        assert!(mixed["rate_limited"] > real["rate_limited"], "{mixed:?}: an enforced rate holds");
+    }
+
+    #[test]
+    fn a_refused_connection_knows_when_its_rates_admit_one() {
+        let settings = Settings {
+            rate_per_address: Some(Rate { per_second: 0.5, burst: 1 }),
+            rate: Some(Rate { per_second: 0.25, burst: 2 }),
+            ..Settings::default()
+        };
+        let mut admission = Admission::new(&settings, 10);
+        let (one, other) = (ip("192.0.2.1"), ip("192.0.2.2"));
+        let wait = |admission: &Admission, peer| {
+            admission.connection_wait(&settings, peer, Time::ZERO).as_secs()
+        };
+        assert_eq!(wait(&admission, one), 0);
+        admission.admit(&settings, one, Time::ZERO).unwrap();
+        assert_eq!((wait(&admission, one), wait(&admission, other)), (2, 0));
+        admission.admit(&settings, other, Time::ZERO).unwrap();
+        assert_eq!((wait(&admission, one), wait(&admission, ip("192.0.2.3"))), (4, 4));
     }
 
     #[test]
@@ -575,16 +708,16 @@ mod tests {
             admission.admit_proxy().unwrap();
         }
         let (one, other) = (ip("192.0.2.1"), ip("192.0.2.2"));
-        assert_eq!(admission.assign_to_address(&settings, one, Time::ZERO), Ok(()));
+        assert_eq!(admission.assign_to_address(&settings, one, Time::ZERO), Ok(None));
         let refused = admission.assign_to_address(&settings, one, Time::ZERO);
         assert_eq!(refused, Err(Refusal::AddressFull));
-        assert_eq!(admission.assign_to_address(&settings, other, Time::ZERO), Ok(()));
+        assert_eq!(admission.assign_to_address(&settings, other, Time::ZERO), Ok(None));
         assert_eq!(admission.occupancy().clients, 3);
         admission.release(Quota::Clients, one);
         admission.release(Quota::Proxies, one);
         admission.release(Quota::Clients, other);
         assert_eq!((admission.occupancy().clients, admission.by_address.len()), (0, 0));
-        assert_eq!(admission.admit(&settings, one, Time::ZERO), Ok(false));
+        assert_eq!(admission.admit(&settings, one, Time::ZERO), Ok(PLAIN));
     }
 
     #[test]

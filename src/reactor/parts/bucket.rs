@@ -115,6 +115,11 @@ impl Bucket {
         }
     }
 
+    /// The time until it has a token; zero if it has one.
+    pub(crate) fn wait(mut self, rate: &Rate, now: Time) -> Duration {
+        self.take(rate, now).err().unwrap_or(Duration::ZERO)
+    }
+
     /// Nanoseconds until it is full.
     #[inline]
     fn missing(self, now: Time) -> u64 {

@@ -4,11 +4,14 @@
 //! Keys come from a stream cipher seeded by the kernel, so that a frame costs no system call.
 
 use std::io;
+use std::ops::RangeInclusive;
 
 use rand::rngs::{StdRng, SysRng};
-use rand::{Rng, SeedableRng};
+use rand::{Rng, RngExt, SeedableRng};
 
 use crate::protocol::Role;
+
+const RETRY_AFTER_SECONDS: RangeInclusive<u32> = 5..=15;
 
 #[derive(Debug)]
 pub(crate) struct MaskKeys(StdRng);
@@ -49,10 +52,32 @@ impl MaskKeys {
         ids
     }
 
+    /// `Retry-After` of a refusal that depends on no rate: at random, so that refused clients do not
+    /// come back together.
+    pub(crate) fn retry_after_seconds(&mut self) -> u32 {
+        self.0.random_range(RETRY_AFTER_SECONDS)
+    }
+
     /// The nonce of a client's handshake (4.1).
     pub(crate) fn nonce(&mut self) -> [u8; 16] {
         let mut nonce = [0; 16];
         self.0.fill_bytes(&mut nonce);
         nonce
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_is_spread_over_its_range() {
+        let mut keys = MaskKeys::new().unwrap();
+        let mut counts = [0; 16];
+        for _ in 0..11_000 {
+            counts[keys.retry_after_seconds() as usize] += 1;
+        }
+        assert_eq!(counts[..5], [0; 5]);
+        assert!(counts[5..].iter().all(|count| (800..1200).contains(count)), "{counts:?}");
     }
 }

@@ -147,13 +147,21 @@ impl Reserve {
     }
 
     /// Accepts one waiting client on the spare descriptor and refuses it with a 503.
-    pub(crate) fn refuse_one(&mut self, socket: &TcpListener, metrics: &mut Metrics, date: &str) {
+    pub(crate) fn refuse_one(
+        &mut self,
+        socket: &TcpListener,
+        metrics: &mut Metrics,
+        date: &str,
+        retry_after_seconds: u32,
+    ) {
         self.refusal = None;
         if let Ok((mut stream, _)) = socket.accept() {
             let mut answer = Vec::new();
             let refusal = Refusal::OutOfResources;
             let close = handshake::ConnectionOption::Close;
-            Response::from(refusal).write(&mut answer, close, false, Some(date));
+            let mut response = Response::from(refusal);
+            response.add("Retry-After", &retry_after_seconds.to_string());
+            response.write(&mut answer, close, false, Some(date));
             metrics.count_refusal(refusal);
             // One attempt only: the client may have gone, or its request is unread.
             if let Err(error) = stream.write_all(&answer) {

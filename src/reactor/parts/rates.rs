@@ -97,6 +97,19 @@ impl AddressRates {
         self.overflow.entry(limited).or_default().take(rate, now)
     }
 
+    /// The time until the bucket from which [`take`](AddressRates::take) would take has a token.
+    pub(super) fn wait(
+        &self,
+        limited: Limited,
+        address: IpAddr,
+        rate: &Rate,
+        now: Time,
+    ) -> Duration {
+        let own = self.buckets.buckets.get(&(limited, address));
+        let bucket = own.or_else(|| self.overflow.get(&limited));
+        bucket.map_or(Duration::ZERO, |bucket| bucket.wait(rate, now))
+    }
+
     pub(super) fn len(&self) -> usize {
         self.buckets.buckets.len()
     }

@@ -29,6 +29,8 @@ struct Route {
     settings: RouteSettings,
     /// Computed from the settings.
     rates: RouteRates,
+    /// Connections that count towards `connections_max`.
+    connections: usize,
 }
 
 /// All routes and static pages.
@@ -176,7 +178,14 @@ impl Router {
         let is_high = settings.gate.is_some() || settings.priority.is_exempt();
         self.has_high_priorities |= is_high && pattern.is_some();
         let rates = RouteRates::from(&settings);
-        self.routes.push(Route { text: text.into(), pattern, service, settings, rates });
+        self.routes.push(Route {
+            text: text.into(),
+            pattern,
+            service,
+            settings,
+            rates,
+            connections: 0,
+        });
         Ok(RouteId(id))
     }
 
@@ -264,6 +273,26 @@ impl Router {
     /// none.
     pub(crate) fn settings(&self, id: RouteId) -> &RouteSettings {
         self.routes.get(id.index()).map_or(&self.unrouted, |route| &route.settings)
+    }
+
+    /// The connections of a route.
+    pub(crate) fn connections(&self, id: RouteId) -> usize {
+        self.routes.get(id.index()).map_or(0, |route| route.connections)
+    }
+
+    /// Counts a connection of a route.
+    pub(crate) fn enter(&mut self, id: RouteId) {
+        if let Some(route) = self.routes.get_mut(id.index()) {
+            route.connections += 1;
+        }
+    }
+
+    /// Uncounts a connection of a route.
+    pub(crate) fn leave(&mut self, id: RouteId) {
+        if let Some(route) = self.routes.get_mut(id.index()) {
+            debug_assert!(route.connections > 0, "a connection left its route twice");
+            route.connections = route.connections.saturating_sub(1);
+        }
     }
 
     /// The rates of a route.

@@ -7,12 +7,13 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use slab::Slab;
 
 use super::bucket::{Bucket, Pace};
 use super::rates::SWEEP_INTERVAL;
-use crate::reactor::api::id::RouteId;
+use crate::reactor::api::id::{GateId, RouteId};
 use crate::reactor::api::settings::{Limit, Rate, RouteSettings};
 use crate::reactor::api::time::Time;
 
@@ -21,16 +22,21 @@ use crate::reactor::api::time::Time;
 pub(crate) enum SharedRate {
     MessagesPerAddress,
     BytesPerAddress,
+    MessagesPerSubject,
 }
 
 impl SharedRate {
-    pub(crate) const ALL: [SharedRate; 2] =
-        [SharedRate::MessagesPerAddress, SharedRate::BytesPerAddress];
+    pub(crate) const ALL: [SharedRate; 3] = [
+        SharedRate::MessagesPerAddress,
+        SharedRate::BytesPerAddress,
+        SharedRate::MessagesPerSubject,
+    ];
 
     pub(crate) fn limit(self) -> Limit {
         match self {
             SharedRate::MessagesPerAddress => Limit::MessagesPerAddress,
             SharedRate::BytesPerAddress => Limit::BytesPerAddress,
+            SharedRate::MessagesPerSubject => Limit::MessagesPerSubject,
         }
     }
 
@@ -64,6 +70,7 @@ impl From<&RouteSettings> for RouteRates {
             shared: SharedRate::ALL.map(|rate| match rate {
                 SharedRate::MessagesPerAddress => messages(&settings.messages_rate_per_address),
                 SharedRate::BytesPerAddress => bytes(&settings.bytes_rate_per_address),
+                SharedRate::MessagesPerSubject => messages(&settings.messages_rate_per_subject),
             }),
         }
     }
@@ -82,6 +89,8 @@ pub(crate) struct Key {
 pub(crate) enum Owner {
     /// As counted by admission: of an IPv6 address, the /64.
     Address(IpAddr),
+    /// A subject of a gate.
+    Subject(GateId, Arc<str>),
 }
 
 /// A bucket that a connection has entered.

@@ -137,12 +137,13 @@ impl RouteSettings {
     }
 
     /// The rates that pause reading, by the keys of the configuration.
-    pub fn reading_rates(&self) -> [(&'static str, Option<Rate>); 4] {
+    pub fn reading_rates(&self) -> [(&'static str, Option<Rate>); 5] {
         [
             ("messages_rate", self.messages_rate),
             ("bytes_rate", self.bytes_rate),
             ("messages_rate_per_address", self.messages_rate_per_address),
             ("bytes_rate_per_address", self.bytes_rate_per_address),
+            ("messages_rate_per_subject", self.messages_rate_per_subject),
         ]
     }
 

@@ -53,6 +53,8 @@ limits! {
     MessagesPerAddress = "messages_per_address";
     /// A route's rate of bytes per address.
     BytesPerAddress = "bytes_per_address";
+    /// A route's rate of messages per subject.
+    MessagesPerSubject = "messages_per_subject";
 }
 
 impl FromStr for Limit {

@@ -102,6 +102,9 @@ with_setters! {
         /// Like [`bytes_rate`](field@RouteSettings::bytes_rate), for all connections from one address
         /// to this route.
         pub bytes_rate_per_address: Option<Rate> = None,
+        /// Like [`messages_rate`](field@RouteSettings::messages_rate), for all connections of one subject
+        /// of the route's gate to this route. Without an identity there is none.
+        pub messages_rate_per_subject: Option<Rate> = None,
         /// What happens to a connection above one of these rates.
         pub over: OverRate = OverRate::Pause,
         /// With [`OverRate::Close`]: how long reading may be paused by rates in one minute. Zero: the

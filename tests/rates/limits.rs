@@ -1,0 +1,137 @@
+//! `connections_max` of a route, `Retry-After`, and limits in a dry run.
+
+use weir::protocol::handshake::Refusal;
+use weir::reactor::settings::{Limit, Rate, RouteSettings, Settings};
+use weir::reactor::{Metrics, Reactor};
+
+use super::{add_echo, numbered, only};
+use crate::handshake::expect_refusal;
+use crate::support::{ByHand, Client, Server, TEXT, expect_spread_retry, header, upgrade};
+
+/// An echo at `/` for two connections, and one at `/other`.
+fn for_two(reactor: &mut Reactor) {
+    add_echo(reactor, "/", RouteSettings::default().connections_max(2));
+    add_echo(reactor, "/other", RouteSettings::default());
+}
+
+fn ask(server: &mut ByHand) -> Client {
+    let mut client = Client::tcp(server.address);
+    client.raw(upgrade("/", "").as_bytes());
+    server.turn_until_readable(&client.stream);
+    client
+}
+
+#[test]
+fn a_full_route_refuses_upgrades_until_a_connection_ends() {
+    let mut server = ByHand::new(Settings::default(), for_two);
+    let (one, two) = (server.open("/"), server.open("/"));
+    let head = expect_refusal(&mut ask(&mut server), Refusal::RouteFull);
+    expect_spread_retry(&head);
+    let other = server.open("/other");
+    drop(one);
+    server.turn_until("one has gone", |metrics| metrics.connections_now == 2);
+    let three = server.open("/");
+    expect_refusal(&mut ask(&mut server), Refusal::RouteFull);
+    drop((two, three, other));
+    assert_eq!(server.stop_clean().refusals["route_full"], 2);
+}
+
+#[test]
+fn a_route_in_a_dry_run_counts_what_it_would_refuse() {
+    let settings = Settings::default().limits_dry_run(vec![Limit::RouteFull]);
+    let mut server = ByHand::new(settings, for_two);
+    let mut clients: Vec<Client> = (0..5).map(|_| server.open("/")).collect();
+    // The three above the limit do not count: the next one would be refused, too, until one of the
+    // first two has gone.
+    clients.truncate(2);
+    server.turn_until("three have gone", |metrics| metrics.connections_now == 2);
+    clients.push(server.open("/"));
+    assert_eq!(server.reactor.metrics().refused_dry["route_full"], 4);
+    clients.drain(..1);
+    server.turn_until("one has gone", |metrics| metrics.connections_now == 2);
+    clients.push(server.open("/"));
+    assert_eq!(server.reactor.metrics().refused_dry["route_full"], 4);
+    drop(clients);
+    assert_eq!(server.stop_clean().refused, 0);
+}
+
+fn rate(per_second: f64, burst: u32) -> Rate {
+    Rate { per_second, burst }
+}
+
+#[test]
+fn a_refusal_by_a_rate_of_connections_says_when_it_has_a_token() {
+    let settings = Settings::default().rate(rate(0.01, 1)).rate_per_address(rate(0.001, 1));
+    let server = Server::start(settings, |reactor| {
+        add_echo(reactor, "/", RouteSettings::default());
+    });
+    let _first = Client::open(server.address, "/");
+    for (last, least, most) in [(1, 900, 1000), (2, 90, 100)] {
+        let mut client = Client::from([127, 0, 0, last].into(), server.address);
+        client.raw(upgrade("/", "").as_bytes());
+        let head = expect_refusal(&mut client, Refusal::RateLimited);
+        let seconds: u64 = header(&head, "Retry-After").unwrap().parse().unwrap();
+        assert!((least..=most).contains(&seconds), "{head}");
+    }
+}
+
+/// What arrives in each run: 24 connections of two addresses, of which most end early.
+fn arrivals(settings: Settings) -> Metrics {
+    let mut server = ByHand::new(settings, |reactor| {
+        let route =
+            RouteSettings::default().requests_per_address(Rate { per_second: 0.0001, burst: 7 });
+        add_echo(reactor, "/", route);
+    });
+    let mut open = Vec::new();
+    for n in 0..24 {
+        let mut client = Client::from([127, 0, 0, 1 + n % 2].into(), server.address);
+        client.raw(upgrade("/", "").as_bytes());
+        server.turn_until_readable(&client.stream);
+        // A refused client leaves at once.
+        let is_open = client.head().starts_with("HTTP/1.1 101 ");
+        open.push(is_open.then_some(client));
+        if n % 3 == 2 {
+            open.drain(..2);
+        }
+        let left = open.iter().flatten().count() as u64;
+        server.turn_until("others have gone", |metrics| metrics.connections_now == left);
+    }
+    drop(open);
+    server.stop_clean()
+}
+
+#[test]
+fn a_dry_run_counts_what_the_limits_refuse_of_the_same_arrivals() {
+    let limits = Settings::default().connections_per_address(3).rate_per_address(rate(0.0001, 9));
+    let real = arrivals(limits.clone());
+    let names = [Limit::AddressFull, Limit::RateLimited, Limit::Requests];
+    let refused =
+        |metrics: &Metrics, limit: Limit| metrics.refusals.get(limit.name()).copied().unwrap_or(0);
+    let dry = arrivals(limits.limits_dry_run(names.to_vec()));
+    for limit in names {
+        let counted = dry.refused_dry.get(limit.name()).copied().unwrap_or(0);
+        assert_eq!(counted, refused(&real, limit), "{limit}");
+        assert!(counted > 0, "{limit}");
+    }
+    assert_eq!((dry.refused, dry.opened), (0, 24));
+}
+
+#[test]
+fn a_rate_in_a_dry_run_pauses_nothing_and_is_counted() {
+    let settings = Settings::default().limits_dry_run(vec![Limit::Messages]);
+    let route = RouteSettings::default().messages_rate(only(5)).messages_rate_per_address(only(20));
+    let mut server = ByHand::new(settings, |reactor| add_echo(reactor, "/", route));
+    let mut client = server.open("/");
+    client.raw(&numbered(0..12));
+    server.turn_until("all are handled", |metrics| metrics.messages_in == 12);
+    server.turn_until_readable(&client.stream);
+    for number in 0..12 {
+        client.expect(TEXT, number.to_string().as_bytes());
+    }
+    assert_eq!(server.reactor.metrics().refused_dry["messages"], 1);
+    assert_eq!(server.reactor.metrics().throttled_now, 0);
+    // The other rate is enforced.
+    client.raw(&numbered(0..12));
+    server.turn_until("reading pauses", |metrics| metrics.throttled_now == 1);
+    assert_eq!(server.reactor.metrics().messages_in, 20);
+}
