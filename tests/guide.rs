@@ -122,7 +122,7 @@ fn limits_in_the_guide_are_settings() {
          [[route]]\npath = '/a'\nservice = 'proxy'\npool = 'a'\n\
          [[relay]]\nname = 'a'\ndata_dir = 'a'\n\
          [[route]]\npath = '/b'\nservice = 'nostr'\nrelay = 'a'\n\
-         [[auth]]\nname = 'a'\nkind = 'jwt'\n",
+         [[auth]]\nname = 'a'\nkind = 'http'\nurl = 'http://127.0.0.1:9'\n",
     );
     let mut process = Process::spawn(&mut weir(["check", "--config", file.path()]));
     assert_eq!(process.wait(), Some(0), "{}", process.whole_log());

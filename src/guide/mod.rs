@@ -8,6 +8,7 @@
 //! | [`services`] | the paths, the services behind them, the route file |
 //! | [`settings`] | flags, environment variables, the file, `weir check` |
 //! | [`operating`] | start and stop, log, metrics, health checks, a reverse proxy in front |
+//! | [`admission`] | who may connect: gates, identities, refusals that a browser can read |
 //! | [`limits`] | each limit, its default, and what happens when it is reached |
 //! | [`tls`] | `wss://` listeners, client certificates, reload |
 //! | [`compression`] | permessage-deflate: modes, memory, when to switch it off |
@@ -27,6 +28,9 @@ pub mod settings {}
 
 #[doc = include_str!("operating.md")]
 pub mod operating {}
+
+#[doc = include_str!("admission.md")]
+pub mod admission {}
 
 #[doc = include_str!("limits.md")]
 ///
@@ -75,12 +79,14 @@ pub mod chain {}
 /// [`Context::schedule_every`]: crate::reactor::Context::schedule_every
 /// [`Context::wake`]: crate::reactor::Context::wake
 /// [`Decision::Defer`]: crate::reactor::Decision::Defer
+/// [`Gate`]: crate::reactor::Gate
 /// [`Handle`]: crate::reactor::Handle
 /// [`ListenSettings::reuse_port`]: field@crate::reactor::settings::ListenSettings::reuse_port
 /// [`ListenSettings::proxy_header`]: field@crate::reactor::settings::ListenSettings::proxy_header
 /// [`ListenSettings::secure`]: field@crate::reactor::settings::ListenSettings::secure
 /// [`Params`]: crate::reactor::Params
 /// [`Reactor`]: crate::reactor::Reactor
+/// [`Reactor::add_gate`]: crate::reactor::Reactor::add_gate
 /// [`Reactor::add_page`]: crate::reactor::Reactor::add_page
 /// [`Reactor::handle_signals`]: crate::reactor::Reactor::handle_signals
 /// [`Reactor::set_tls`]: crate::reactor::Reactor::set_tls
@@ -88,6 +94,7 @@ pub mod chain {}
 /// [`Reactor::turn`]: crate::reactor::Reactor::turn
 /// [`Reactor::next_service_id`]: crate::reactor::Reactor::next_service_id
 /// [`RouteSettings`]: crate::reactor::settings::RouteSettings
+/// [`RouteSettings::gate`]: field@crate::reactor::settings::RouteSettings::gate
 /// [`RouteSettings::outbox_hard_min`]: crate::reactor::settings::RouteSettings::outbox_hard_min
 /// [`SendOutcome`]: crate::reactor::SendOutcome
 /// [`Service`]: crate::reactor::Service

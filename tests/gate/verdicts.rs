@@ -169,6 +169,24 @@ fn a_silent_gate_costs_the_client_its_handshake_timeout_and_503() {
     assert_eq!(metrics.refusals["gate_timeout"], 2);
 }
 
+/// The connection of a front has other clients, too. A verdict that comes too late must not decide on
+/// the request of another one.
+#[test]
+fn a_late_verdict_decides_on_no_other_request() {
+    let settings = Settings::default().handshake_timeout(Duration::from_millis(300));
+    let settings = settings.trusted_proxies(vec!["127.0.0.0/8".parse().unwrap()]);
+    let (server, _noted) = gated(settings, GateSettings::default(), RouteSettings::default());
+    let mut front = Client::tcp(server.address);
+    let request = |token: &str| format!("GET / HTTP/1.1\r\nHost: a\r\nX-Token: {token}\r\n\r\n");
+    front.raw(request("ann").as_bytes());
+    assert!(front.answer().0.starts_with("HTTP/1.1 200 "));
+    front.raw(format!("{}{}", request("silent"), request("ann")).as_bytes());
+    let (head, _) = front.answer();
+    assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
+    assert_eq!(header(&head, "Connection"), Some("close"));
+    front.expect_end();
+}
+
 #[test]
 fn a_client_that_leaves_before_the_verdict_is_reported_to_the_gate() {
     let (server, noted) = start();

@@ -76,7 +76,7 @@ pub trait Service: Any {
     /// Whether the service forwards HTTP requests without upgrade: it then gets those of any method by
     /// [`on_request_head`](Service::on_request_head), before their body is read, and neither
     /// [`methods`](Service::methods) nor [`on_http`](Service::on_http) is used. The `origins` of its
-    /// routes apply to upgrades only. Asked once, when the service is added.
+    /// routes apply to upgrades only, and on routes with a gate to requests that state an Origin. Asked once, when the service is added.
     #[cfg(feature = "proxy")]
     fn streams_http(&self) -> bool {
         false

@@ -295,7 +295,7 @@ impl Core {
         route: RouteId,
         refusal: Refusal,
     ) -> Result<(), Refusal> {
-        if !self.outlives_refusal(id, request) {
+        if !self.outlives_refusal(id, request, refusal) {
             return Err(refusal);
         }
         let response = self.refusal_response(id, refusal);
@@ -303,10 +303,11 @@ impl Core {
         Ok(())
     }
 
-    /// Whether a connection stays open after the refusal of a request.
-    fn outlives_refusal(&self, id: ConnId, request: &Request<'_>) -> bool {
+    /// Whether a connection stays open after the refusal of a request. Not after a late verdict: when
+    /// it comes, it must not be taken for that on the next request, of another client.
+    fn outlives_refusal(&self, id: ConnId, request: &Request<'_>, refusal: Refusal) -> bool {
         let is_shared = self.conns.get(id).is_some_and(|conn| conn.proxy().is_some());
-        is_shared && !request.has_body()
+        is_shared && !request.has_body() && refusal != Refusal::GateTimeout
     }
 
     /// Refuses a request without upgrade that has a route, readable for pages that may read the
@@ -319,7 +320,7 @@ impl Core {
         refusal: Refusal,
         mut response: Response,
     ) {
-        let is_kept = self.outlives_refusal(id, request);
+        let is_kept = self.outlives_refusal(id, request, refusal);
         let pending = PendingHttp::of(request, Cors::of(self.router.settings(route), request));
         pending.cors.add_to(&mut response);
         self.note_path(id, request);
