@@ -4,13 +4,14 @@
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
+use std::ops::RangeInclusive;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-use super::settings::{AuthPolicy, RelayInfo, RelaySettings};
+use super::settings::{AuthPolicy, RelayInfo, RelaySettings, RetentionRule};
 
 /// The media type of the document.
 pub(super) const MEDIA_TYPE: &str = "application/nostr+json";
@@ -56,6 +57,26 @@ struct Document<'a> {
     software: &'static str,
     version: &'static str,
     limitation: Limitation,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    retention: Vec<Retention>,
+}
+
+/// How long events are kept. The document cannot name authors, so it has the rules for all of them.
+#[derive(Debug, Serialize)]
+struct Retention {
+    /// Empty: all.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    kinds: Vec<Kinds>,
+    /// Seconds.
+    time: u64,
+}
+
+/// One kind, or the first and the last of several.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Kinds {
+    One(u16),
+    Range(u16, u16),
 }
 
 #[derive(Debug, Serialize)]
@@ -107,6 +128,23 @@ impl<'a> Document<'a> {
             software: env!("CARGO_PKG_NAME"),
             version: env!("CARGO_PKG_VERSION"),
             limitation: Limitation::of(settings, message_bytes_max),
+            retention: settings.retention.iter().filter_map(Retention::of).collect(),
+        }
+    }
+}
+
+impl Retention {
+    fn of(rule: &RetentionRule) -> Option<Retention> {
+        let kinds = rule.kinds.iter().map(Kinds::of).collect();
+        rule.authors.is_empty().then_some(Retention { kinds, time: rule.age })
+    }
+}
+
+impl Kinds {
+    fn of(kinds: &RangeInclusive<u16>) -> Kinds {
+        match (*kinds.start(), *kinds.end()) {
+            (first, last) if first == last => Kinds::One(first),
+            (first, last) => Kinds::Range(first, last),
         }
     }
 }
@@ -253,6 +291,22 @@ mod tests {
         );
         assert_eq!(limitation["created_at_lower_limit"], 60);
         assert_eq!(limitation["auth_required"], false);
+    }
+
+    #[test]
+    fn rules_of_retention_for_all_authors_are_in_the_document() {
+        let rule = |kinds, authors, age| RetentionRule { kinds, authors, age };
+        let author = [7; 32];
+        let document = document(&RelaySettings::new("relay".into()).retention(vec![
+            rule(vec![1..=1, 5..=7], vec![], 3600),
+            rule(vec![], vec![author], 60),
+            rule(vec![], vec![], 86_400),
+        ]));
+        let expected = serde_json::json!([
+            { "kinds": [1, [5, 7]], "time": 3600 },
+            { "time": 86_400 },
+        ]);
+        assert_eq!(document["retention"], expected);
     }
 
     #[test]
