@@ -54,6 +54,29 @@ fn an_elevated_load_gives_no_connection_windows_of_its_own() {
     assert!(extensions(&mut loaded.server, "/high").contains(without));
 }
 
+/// The route keeps unused windows for an hour.
+#[test]
+fn an_elevated_load_frees_windows_that_are_not_in_use() {
+    let route = RouteSettings::default()
+        .deflate(DeflateMode::Dedicated)
+        .deflate_idle(Duration::from_secs(3600));
+    let mut loaded = Loaded::new(by_memory(), &route);
+    let mut client = Client::tcp(loaded.server.address);
+    let offer = "Sec-WebSocket-Extensions: permessage-deflate\r\n";
+    client.raw(upgrade("/high", offer).as_bytes());
+    loaded.server.turn_until_readable(&client.stream);
+    assert!(client.head().contains("permessage-deflate"));
+    client.text(&"again and ".repeat(100));
+    loaded.server.turn_until_readable(&client.stream);
+    assert!(loaded.server.reactor.metrics().deflate_windows_now > 0);
+    let turns = loaded.server.reactor.metrics().turns;
+    loaded.server.turn_until("more than a second", |metrics| metrics.turns > turns + 60);
+    assert_eq!(loaded.server.reactor.metrics().deflate_windows_freed, 0);
+    loaded.become_loaded(Level::Elevated);
+    loaded.server.turn_until("it is freed", |metrics| metrics.deflate_windows_freed == 1);
+    assert_eq!(loaded.server.reactor.metrics().deflate_windows_now, 0);
+}
+
 /// Answers each message with a long text.
 struct Verbose;
 
