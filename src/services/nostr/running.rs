@@ -4,7 +4,7 @@ use std::sync::mpsc::TrySendError;
 
 use super::jobs::{Verifiers, VerifyDone};
 use super::judging::SettledMail;
-use super::scans::{ScanDone, Scanners};
+use super::scans::{FirstSlices, ScanDone, Scanners};
 use super::writer::{WriterMail, WriterThread};
 use crate::reactor::{ConnId, Finished, MailReceiver};
 
@@ -13,6 +13,8 @@ use crate::reactor::{ConnId, Finished, MailReceiver};
 pub(super) struct Running {
     pub(super) verifiers: Verifiers,
     pub(super) scanners: Scanners,
+    /// First slices in the queue of `scanners`.
+    pub(super) first_slices: FirstSlices,
     pub(super) writer: WriterThread,
     pub(super) mail: MailReceiver<WriterMail>,
     /// `None` without a write policy.

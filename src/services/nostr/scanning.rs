@@ -62,6 +62,9 @@ impl Relay {
             let (is_first, held_bytes) = (scan.is_first(), scan.held_bytes);
             let task = Task::new(conn, scan);
             let task = if is_first { task } else { task.low_priority() };
+            if is_first {
+                running.first_slices.add();
+            }
             match running.scanners.try_put(task) {
                 Ok(()) => {
                     started.scans += 1;
@@ -69,6 +72,9 @@ impl Relay {
                 }
                 // Continued when another scan of any connection returns.
                 Err(error) => {
+                    if is_first {
+                        running.first_slices.remove();
+                    }
                     client.put_back(unput(error));
                     if !std::mem::replace(&mut client.is_stalled, true) {
                         self.stalled.push_back(conn);

@@ -8,7 +8,7 @@ use super::manage::Management;
 use super::rates::AuthorRates;
 use super::relay::Relay;
 use super::running::Running;
-use super::scans::ScanJob;
+use super::scans::{FirstSlices, ScanJob};
 use super::settings::{AuthPolicy, Sync};
 use super::verify::VerifySettings;
 use super::writer::{WriterJob, WriterThread};
@@ -70,7 +70,11 @@ impl Relay {
         let slow = self.settings.slow_scan;
         let workers = WorkerSettings::new("relay scan", threads.scan, jobs)
             .high_in_a_row_max(FIRST_SLICES_IN_A_ROW);
-        let scanners = cx.workers(workers, move |job: Box<ScanJob>| job.run(&store, slow));
-        self.running = Some(Running { verifiers, scanners, writer, mail, judged, taken: 0 });
+        let (first_slices, taken) = (FirstSlices::default(), 0);
+        let waiting = first_slices.clone();
+        let run = move |job: Box<ScanJob>| job.run(&store, &waiting, slow);
+        let scanners = cx.workers(workers, run);
+        let running = Running { verifiers, scanners, first_slices, writer, mail, judged, taken };
+        self.running = Some(running);
     }
 }
