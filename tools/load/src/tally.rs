@@ -186,6 +186,17 @@ impl Tally {
         self.wrong.add(difference);
     }
 
+    /// Counts requests that the end of a run has left without an answer, by the times they were sent at.
+    /// Their latencies so far are recorded.
+    pub(crate) fn unanswered(&mut self, now: Time, sent: impl Iterator<Item = Time>) {
+        let mut count = 0;
+        for sent in sent {
+            self.record(now.since(sent));
+            count += 1;
+        }
+        self.errors.add("unanswered", count);
+    }
+
     pub(crate) fn record(&mut self, latency: Duration) {
         self.record_nanos(u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX));
     }

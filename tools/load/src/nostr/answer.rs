@@ -5,6 +5,10 @@ use std::fmt;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, IgnoredAny, SeqAccess, Visitor};
+use weir::protocol::Message;
+
+use crate::payload::preview;
+use crate::tally::Tally;
 
 /// A message from a relay. Further elements are ignored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,6 +90,13 @@ pub(crate) fn prefix(text: &str) -> &str {
     let prefix = text.split_once(':').map_or("", |(prefix, _)| prefix);
     let is_word = prefix.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');
     if is_word { prefix } else { "" }
+}
+
+/// Counts an event or AUTH that a relay refuses, by the prefix of its text.
+pub(crate) fn refused(tally: &mut Tally, what: &str, text: &str, message: Message<'_>) {
+    tally.wrong(format!("{what}, {}:", prefix(text)), || {
+        format!("expected OK true, received {}", preview(message))
+    });
 }
 
 #[cfg(test)]

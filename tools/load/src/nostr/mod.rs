@@ -10,7 +10,7 @@ mod event;
 mod filters;
 mod login;
 
-pub(crate) use answer::{Answer, prefix};
+pub(crate) use answer::{Answer, prefix, refused};
 pub(crate) use author::{Author, authors};
 pub(crate) use event::{EventPlan, Events};
 pub(crate) use filters::{By, Filters};

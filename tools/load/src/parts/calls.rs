@@ -282,10 +282,7 @@ impl Part for Calls {
     }
 
     fn finish(&mut self, now: Time) {
-        self.tally.errors.add("unanswered", self.flights.len() as u64);
-        for (_, (_, sent)) in self.flights.drain() {
-            self.tally.record(now.since(sent));
-        }
+        self.tally.unanswered(now, self.flights.drain().map(|(_, (_, sent))| sent));
     }
 }
 

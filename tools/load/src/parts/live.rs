@@ -13,7 +13,7 @@ use weir::reactor::{CloseReason, ConnId, Context, Time};
 use super::deliveries::Deliveries;
 use super::{Part, Unit};
 use crate::crowd::Crowd;
-use crate::nostr::{Answer, Author, Events, Login, prefix};
+use crate::nostr::{Answer, Author, Events, Login, prefix, refused};
 use crate::pace::Pace;
 use crate::payload::preview;
 use crate::quantity::Count;
@@ -236,7 +236,7 @@ impl Live {
         let login = self.plan.login.as_mut().and_then(|login| login.answered(id, is_accepted));
         if let Some(member) = login {
             if !is_accepted {
-                self.refused("AUTH refused", text, message);
+                refused(&mut self.tally, "AUTH refused", text, message);
             }
             return self.subscribe(cx, member, conn);
         }
@@ -254,15 +254,9 @@ impl Live {
             self.answers.record(cx.now().since(due));
         } else {
             published.awaited = 0;
-            self.refused("refused", text, message);
+            refused(&mut self.tally, "refused", text, message);
         }
         self.count_down(cx, event);
-    }
-
-    fn refused(&mut self, what: &str, text: &str, message: Message<'_>) {
-        self.tally.wrong(format!("{what}, {}:", prefix(text)), || {
-            format!("expected OK true, received {}", preview(message))
-        });
     }
 }
 

@@ -10,7 +10,7 @@ use weir::reactor::{CloseReason, ConnId, Context, Time};
 
 use super::{Part, Unit};
 use crate::crowd::Crowd;
-use crate::nostr::{Answer, Events, Login, prefix};
+use crate::nostr::{Answer, Events, Login, prefix, refused};
 use crate::payload::preview;
 use crate::quantity::Count;
 use crate::tally::{Errors, Tally};
@@ -114,7 +114,7 @@ impl Publish {
         if let Some(member) = login {
             match is_accepted {
                 true => self.fill(cx, member, conn),
-                false => self.refused("AUTH refused", text, message),
+                false => refused(&mut self.tally, "AUTH refused", text, message),
             }
             return;
         }
@@ -133,15 +133,9 @@ impl Publish {
             self.prefixes.add(prefix(text), u64::from(self.is_measuring));
             self.accepted.push_back(event);
         } else {
-            self.refused("refused", text, message);
+            refused(&mut self.tally, "refused", text, message);
         }
         self.send(cx, member, conn);
-    }
-
-    fn refused(&mut self, what: &str, text: &str, message: Message<'_>) {
-        self.tally.wrong(format!("{what}, {}:", prefix(text)), || {
-            format!("expected OK true, received {}", preview(message))
-        });
     }
 }
 
@@ -217,10 +211,7 @@ impl Part for Publish {
     }
 
     fn finish(&mut self, now: Time) {
-        self.tally.errors.add("unanswered", self.flights.len() as u64);
-        for (_, (_, sent)) in self.flights.drain() {
-            self.tally.record(now.since(sent));
-        }
+        self.tally.unanswered(now, self.flights.drain().map(|(_, (_, sent))| sent));
     }
 
     fn notes(&self) -> Vec<String> {

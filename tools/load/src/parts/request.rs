@@ -237,9 +237,6 @@ impl Part for Request {
     }
 
     fn finish(&mut self, now: Time) {
-        self.tally.errors.add("unanswered", self.flights.len() as u64);
-        for (_, flight) in self.flights.drain() {
-            self.tally.record(now.since(flight.sent));
-        }
+        self.tally.unanswered(now, self.flights.drain().map(|(_, flight)| flight.sent));
     }
 }
