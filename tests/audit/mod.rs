@@ -3,6 +3,7 @@
 mod chain;
 mod disk;
 mod events;
+mod identities;
 mod observer;
 
 use std::fs;

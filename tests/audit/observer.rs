@@ -63,6 +63,26 @@ fn the_observer_gets_each_event_once() {
     assert_eq!(events.iter().count(), 0);
 }
 
+/// Nine of ten connections: the level rises after two samples, and nothing is shed for it.
+#[test]
+fn a_change_of_the_load_level_is_an_event() {
+    let (sender, events) = channel();
+    let (puppet, strings) = Puppet::new();
+    let settings = Settings::default().connections_max(10).levels(true);
+    let settings = settings.delay_elevated(DEADLINE).delay_critical(2 * DEADLINE);
+    let server = Server::with_levels(ListenSettings::new(any()), settings, move |reactor| {
+        let service = reactor.add_service(puppet).unwrap();
+        reactor.add_route("/", service, RouteSettings::default()).unwrap();
+        reactor.set_observer(Reporter(sender));
+    });
+    let _clients: Vec<_> = (0..9).map(|_| strings.client(&server, "/")).collect();
+    for _ in 0..9 {
+        assert_eq!(next(&events), event(EventKind::Connected, "/"));
+    }
+    let level = EventKind::Level { level: "elevated", resource: "connections" };
+    assert_eq!(next(&events), event(level, ""));
+}
+
 #[test]
 fn faults_before_the_first_request_are_refusals() {
     let (sender, events) = channel();

@@ -8,4 +8,4 @@ mod keys;
 mod places;
 mod refresh;
 mod secrets;
-mod tokens;
+pub mod tokens;
