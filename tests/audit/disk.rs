@@ -106,7 +106,9 @@ fn a_full_disk_loses_events_and_no_line() {
     let script = r#"mount -t tmpfs -o size=64k tmpfs "$1" && shift && exec "$@""#;
     let mut command = clean(Command::new("unshare"), ["-rm", "sh", "-c", script, "sh"]);
     command.arg(log.parent().unwrap()).arg(env!("CARGO_BIN_EXE_weir"));
-    command.args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--audit"]).arg(&log);
+    command
+        .args(["--levels=false", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--audit"])
+        .arg(&log);
     command.arg("--audit-key").arg(&key);
     let mut server = Audited::of(Process::spawn(&mut command));
     let inside = |path: &Path| -> PathBuf {

@@ -34,7 +34,7 @@ impl Audited {
     }
 
     fn with(flags: &[&str]) -> Audited {
-        let ours = ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
+        let ours = ["--levels=false", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
         Audited::of(Process::spawn(&mut weir(ours.iter().chain(flags))))
     }
 
