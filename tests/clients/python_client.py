@@ -52,6 +52,16 @@ class Websockets:
         else:
             raise AssertionError("accepted")
 
+    async def too_many(self, client):
+        try:
+            for _ in range(1000):
+                await client.send("x")
+                await client.recv()
+        except websockets.ConnectionClosed as closed:
+            assert closed.rcvd and (closed.rcvd.code, closed.rcvd.reason) == (1008, "too many messages"), closed
+        else:
+            raise AssertionError("accepted")
+
 
 class Aiohttp:
     """Cases for the PyPI package `aiohttp`."""

@@ -1,0 +1,73 @@
+'use strict';
+// Rates of messages with npm `ws` and Python's `websockets`. RATE_SECONDS=60 is the length of the flood (3).
+
+const { test } = require('node:test');
+const assert = require('node:assert/strict');
+const path = require('node:path');
+const { execFile } = require('node:child_process');
+const { promisify } = require('node:util');
+const { Weir } = require('./weir.js');
+const { Client } = require('./client.js');
+
+const SECONDS = Number(process.env.RATE_SECONDS ?? 3);
+const TIMEOUT = { timeout: 30_000 + 2000 * SECONDS };
+
+/** Runs `body` with a server that has these arguments. */
+async function serving(args, body) {
+  const weir = await Weir.start(...args);
+  try {
+    await body(weir);
+  } finally {
+    assert.deepEqual(await weir.stop(), { code: 0, signal: null });
+  }
+}
+
+test('a flood passes in order at its rate, and a neighbour is served', TIMEOUT, (t) =>
+  serving(['--messages-rate', '100/s burst 200'], async (weir) => {
+    const flooder = await Client.connect(weir.url);
+    const neighbour = await Client.connect(weir.url);
+    const all = 200 + 100 * (SECONDS + 5);
+    const started = process.hrtime.bigint();
+    for (let i = 0; i < all; i++) flooder.send(String(i));
+    const elapsed = () => Number(process.hrtime.bigint() - started) / 1e9;
+    let passed = 0;
+    let answered = 0;
+    while (elapsed() < SECONDS) {
+      assert.equal(await flooder.next(), String(passed++));
+      assert.ok(passed <= 200 + 100 * elapsed() + 1, `${passed} after ${elapsed()} s`);
+      if (passed % 10 === 0) {
+        neighbour.send(`n${passed}`);
+        assert.equal(await neighbour.next(), `n${passed}`);
+        answered++;
+      }
+    }
+    t.diagnostic(`${passed} messages in ${elapsed().toFixed(2)} s, the neighbour got ${answered}`);
+    flooder.ws.terminate();
+    await neighbour.close(1000);
+  }));
+
+test('over = close ends a flood with 1008', TIMEOUT, () =>
+  serving(['--messages-rate', '50/s', '--over', 'close', '--over-grace', '300ms'], async (weir) => {
+    const client = await Client.connect(weir.url);
+    for (let i = 0; i < 2000; i++) client.send('x'.repeat(20));
+    assert.deepEqual(await client.closed(), { code: 1008, reason: 'too many messages' });
+  }));
+
+test('a peer at its rate is never closed', TIMEOUT, () =>
+  serving(['--messages-rate', '50/s burst 50', '--over', 'close', '--over-grace', '0s'], async (weir) => {
+    const client = await Client.connect(weir.url);
+    // A timer of 20 ms fires no earlier.
+    for (let i = 0; i < 50 * SECONDS; i++) {
+      client.send(String(i));
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    for (let i = 0; i < 50 * SECONDS; i++) assert.equal(await client.next(), String(i));
+    await client.close(1000);
+    assert.equal((await client.closed()).code, 1000);
+  }));
+
+test('Python websockets gets 1008 above its rate', TIMEOUT, () =>
+  serving(['--deflate', 'off', '--messages-rate', '20/s burst 20', '--over', 'close', '--over-grace', '0s'], async (weir) => {
+    const script = path.join(__dirname, 'python_client.py');
+    await promisify(execFile)(process.env.PYTHON, [script, 'websockets', 'too_many', weir.url]);
+  }));
