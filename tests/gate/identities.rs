@@ -141,7 +141,7 @@ fn many_identities_that_expire_at_once_end_in_time() {
     let settings = Settings::default().connections_per_address(0).connections_max(2 * many + 10);
     let (server, noted) = gated(settings, GateSettings::default(), RouteSettings::default());
     let started = Instant::now();
-    let left = Duration::from_millis(2000 + 4 * many as u64);
+    let left = Duration::from_millis(2000 + 2 * many as u64);
     let mut clients = Vec::new();
     for number in 0..many {
         let left = left.saturating_sub(started.elapsed()).as_millis();

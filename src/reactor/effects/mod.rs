@@ -45,6 +45,7 @@ pub(super) mod proxy_header;
 pub(super) mod publish;
 pub(super) mod rates;
 pub(super) mod reconfigure;
+pub(super) mod refuse;
 pub(super) mod refuse_close;
 pub(super) mod report;
 pub(super) mod reserve;
