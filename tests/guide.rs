@@ -115,15 +115,16 @@ fn code_in_the_guide_has_no_hidden_lines() {
 
 #[test]
 fn limits_in_the_guide_are_settings() {
-    let file = File::new(
-        "[[route]]\npath = '/rooms/{name}'\nservice = 'rooms'\n\
+    let secret = File::new(&"secret ".repeat(8));
+    let text = "[[route]]\npath = '/rooms/{name}'\nservice = 'rooms'\n\
          [[network]]\nproject = 'main'\nchain_id = 1\nupstreams = ['http://127.0.0.1:9']\n\
          [[pool]]\nname = 'a'\nupstreams = ['http://127.0.0.1:9']\n\
          [[route]]\npath = '/a'\nservice = 'proxy'\npool = 'a'\n\
          [[relay]]\nname = 'a'\ndata_dir = 'a'\n\
          [[route]]\npath = '/b'\nservice = 'nostr'\nrelay = 'a'\n\
-         [[auth]]\nname = 'a'\nkind = 'http'\nurl = 'http://127.0.0.1:9'\n",
-    );
+         [[auth]]\nname = 'a'\nkind = 'http'\nurl = 'http://127.0.0.1:9'\n\
+         [[auth]]\nname = 'b'\nkind = 'jwt'\nalgorithms = ['HS256']\nsecret_file = 'SECRET'\n";
+    let file = File::new(&text.replace("SECRET", secret.path()));
     let mut process = Process::spawn(&mut weir(["check", "--config", file.path()]));
     assert_eq!(process.wait(), Some(0), "{}", process.whole_log());
     let effective = process.rest();

@@ -410,3 +410,6 @@ impl Service for Jwt {
         Some(self.refresh(cx, &waiting, checked))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -109,5 +109,4 @@ pub(in crate::services::auth) fn sha256(bytes: &[u8]) -> [u8; 32] {
 }
 
 #[cfg(test)]
-#[path = "tests.rs"]
 mod tests;

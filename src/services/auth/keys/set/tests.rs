@@ -62,7 +62,7 @@ fn a_changed_bit_makes_a_signature_wrong() {
 #[test]
 fn a_public_key_is_never_a_secret() {
     let signer = Signer::new();
-    let pem = include_bytes!("testdata/rsa.pem");
+    let pem = include_bytes!("../testdata/rsa.pem");
     let keys = KeySet::parse(pem).unwrap();
     let token = signer.token(Algorithm::Hs256, &header(Algorithm::Hs256), "{}");
     assert_eq!(verify(&keys, &token), Err(TokenError::UnknownKey));

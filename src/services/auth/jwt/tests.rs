@@ -1,0 +1,103 @@
+use std::fs;
+use std::net::Ipv4Addr;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::super::settings::{Algorithm, Audience};
+use super::super::testing::Signer;
+use super::*;
+use crate::reactor::settings::Settings;
+use crate::reactor::{Reactor, ServiceId};
+
+const DEADLINE: Duration = Duration::from_secs(20);
+const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+/// Lends its loop to a gate that a test calls itself.
+struct Nobody;
+
+impl Service for Nobody {
+    fn on_message(&mut self, _: &mut Context<'_>, _: ConnId, _: Message<'_>) {}
+}
+
+fn reactor() -> (Reactor, ServiceId) {
+    let mut reactor = Reactor::new(Settings::default()).unwrap();
+    let service = reactor.add_service(Nobody).unwrap();
+    (reactor, service)
+}
+
+/// A gate for EdDSA with the keys of this file.
+fn gate(path: &Path) -> Jwt {
+    let settings = JwtSettings::new(vec![Algorithm::EdDsa]);
+    let settings = settings.keys(KeySource::File(path.to_owned())).audience(Audience::Any);
+    Jwt::new("users", &settings).unwrap()
+}
+
+fn token(signer: &Signer, kid: &str, subject: usize) -> String {
+    let header = format!(r#"{{"alg":"EdDSA","kid":"ed{kid}"}}"#);
+    signer.token(Algorithm::EdDsa, &header, &format!(r#"{{"sub":"{subject}","exp":9e9}}"#))
+}
+
+fn is_valid(jwt: &mut Jwt, cx: &mut Context<'_>, token: &str) -> bool {
+    matches!(jwt.checker.check(cx, token, CLIENT), Checked::Valid(_))
+}
+
+/// Loads the keys as the timer does, and waits until the gate has noticed the outcome.
+fn reload(jwt: &mut Jwt, reactor: &mut Reactor, service: ServiceId) {
+    let outcomes = |jwt: &Jwt| jwt.counts.keys_loaded.get() + jwt.counts.keys_failed.get();
+    let (before, started) = (outcomes(jwt), Instant::now());
+    jwt.on_timer(&mut reactor.context(service), LOAD_TIMER);
+    while outcomes(jwt) == before {
+        assert!(started.elapsed() < DEADLINE, "the keys were not loaded");
+        thread::sleep(Duration::from_millis(1));
+        jwt.on_mail(&mut reactor.context(service));
+    }
+}
+
+#[test]
+fn keys_of_a_file_are_read_again_and_kept_if_that_fails() {
+    let path = std::env::temp_dir().join(format!("weir-jwks-{}", std::process::id()));
+    let (old, new) = (Signer::new(), Signer::new());
+    fs::write(&path, old.jwks("1")).unwrap();
+    let (mut reactor, service) = reactor();
+    let mut jwt = gate(&path);
+    jwt.on_start(&mut reactor.context(service));
+    let [first, second, third] = [token(&old, "1", 1), token(&new, "2", 2), token(&new, "2", 3)];
+    assert!(is_valid(&mut jwt, &mut reactor.context(service), &first));
+    assert!(!is_valid(&mut jwt, &mut reactor.context(service), &second));
+
+    fs::write(&path, new.jwks("2")).unwrap();
+    reload(&mut jwt, &mut reactor, service);
+    assert!(is_valid(&mut jwt, &mut reactor.context(service), &second));
+    assert!(!is_valid(&mut jwt, &mut reactor.context(service), &first), "its key was removed");
+
+    fs::write(&path, "{").unwrap();
+    reload(&mut jwt, &mut reactor, service);
+    fs::remove_file(&path).unwrap();
+    reload(&mut jwt, &mut reactor, service);
+    assert_eq!(jwt.counts.keys_failed.get(), 2);
+    assert!(is_valid(&mut jwt, &mut reactor.context(service), &third));
+}
+
+#[test]
+fn signatures_of_one_turn_are_bounded_and_known_tokens_need_none() {
+    let path = std::env::temp_dir().join(format!("weir-turn-{}", std::process::id()));
+    let signer = Signer::new();
+    fs::write(&path, signer.jwks("")).unwrap();
+    let (mut reactor, service) = reactor();
+    let mut jwt = gate(&path);
+    fs::remove_file(&path).unwrap();
+    let tokens: Vec<String> = (0..20).map(|subject| token(&signer, "", subject)).collect();
+    let mut turn = reactor.context(service);
+    for token in &tokens[..16] {
+        assert!(is_valid(&mut jwt, &mut turn, token));
+    }
+    for token in &tokens[16..] {
+        assert_eq!(jwt.checker.check(&mut turn, token, CLIENT), Checked::NextTurn);
+    }
+    assert!(is_valid(&mut jwt, &mut turn, &tokens[0]), "from the cache");
+    let mut next = reactor.context(service);
+    for token in &tokens {
+        assert!(is_valid(&mut jwt, &mut next, token));
+    }
+    assert_eq!((jwt.counts.cache_misses.get(), jwt.counts.cache_hits.get()), (20, 17));
+}
