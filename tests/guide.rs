@@ -179,7 +179,8 @@ fn metrics_in_the_guide_exist() {
          [[pool]]\nname = 'nodes'\nupstreams = ['http://127.0.0.1:9']\n\
          [[relay]]\nname = 'main'\ndata_dir = '{}'\n\
          [[route]]\npath = '/relay'\nservice = 'nostr'\nrelay = 'main'\n\
-         [[route]]\npath = '/*'\nservice = 'proxy'\npool = 'nodes'\n",
+         [[route]]\npath = '/*'\nservice = 'proxy'\npool = 'nodes'\n\
+         [[auth]]\nname = 'hook'\nkind = 'http'\nurl = 'http://127.0.0.1:9'\n",
         directory.events()
     ));
     let arguments = ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--config", file.path()];
