@@ -4,9 +4,13 @@ use std::io::Write;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use weir::protocol::handshake::Refusal;
+use weir::protocol::Message;
+use weir::protocol::handshake::{Refusal, Response};
 use weir::reactor::settings::{GateSettings, RouteSettings, Settings};
-use weir::reactor::{CloseReason, Page, RouteError};
+use weir::reactor::{
+    CloseReason, ConnId, Context, Decision, HttpRequest, Page, RouteError, RouteId, Service,
+    UpgradeRequest,
+};
 
 use super::{Noted, build, gated, next, next_after_asked};
 use crate::support::{ByHand, Client, Server, TEXT, frame, header, upgrade};
@@ -185,6 +189,68 @@ fn a_late_verdict_decides_on_no_other_request() {
     assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
     assert_eq!(header(&head, "Connection"), Some("close"));
     front.expect_end();
+}
+
+/// A service whose route ends when a client sends a message.
+#[derive(Default)]
+struct Leaving {
+    route: Option<RouteId>,
+}
+
+impl Service for Leaving {
+    fn on_request(
+        &mut self,
+        _: &mut Context<'_>,
+        _: ConnId,
+        request: &UpgradeRequest<'_>,
+    ) -> Decision {
+        self.route = Some(request.route);
+        Decision::Accept(request.accept())
+    }
+
+    fn on_message(&mut self, cx: &mut Context<'_>, conn: ConnId, _: Message<'_>) {
+        cx.remove_route(self.route.unwrap()).unwrap();
+        let _ = cx.send(conn, "left");
+    }
+
+    fn methods(&self) -> &'static [&'static str] {
+        &["POST"]
+    }
+
+    fn on_http(
+        &mut self,
+        _: &mut Context<'_>,
+        _: ConnId,
+        request: &HttpRequest<'_>,
+    ) -> Option<Response> {
+        Some(Response::text(200, format!("{:?}", request.params.get("name"))))
+    }
+}
+
+#[test]
+fn a_body_goes_to_the_route_that_has_admitted_its_head() {
+    let (notes, noted) = channel();
+    let server = Server::start(Settings::default(), |reactor| {
+        build(reactor, notes, GateSettings::default(), &[("/*", RouteSettings::default())]);
+        let leaving = reactor.add_service(Leaving::default()).unwrap();
+        reactor.add_route("/open/{name}", leaving, RouteSettings::default()).unwrap();
+    });
+    let mut client = Client::tcp(server.address);
+    client.raw(
+        b"POST /open/x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n",
+    );
+    assert_eq!(client.head(), "HTTP/1.1 100 Continue\r\n\r\n");
+    let (mut other, _) = Client::open_with(server.address, "/open/y", "");
+    other.text("leave");
+    other.expect(TEXT, b"left");
+    client.raw(b"hello");
+    let (head, body) = client.answer();
+    assert!(head.starts_with("HTTP/1.1 200 ") && body == b"Some(\"x\")", "{head}");
+    // The path now belongs to the route with a gate, which that body has not passed.
+    let head =
+        Client::tcp(server.address).request(&post("forbid", "", "").replace(" / ", " /open/x "));
+    assert!(head.starts_with("HTTP/1.1 403 "), "{head}");
+    assert!(matches!(next(&noted), Noted::Asked(_)) && noted.try_iter().next().is_none());
 }
 
 #[test]

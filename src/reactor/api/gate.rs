@@ -15,7 +15,7 @@ use crate::protocol::handshake::Response;
 /// [`gate`](field@crate::reactor::settings::RouteSettings::gate).
 ///
 /// A request passes its gate when its head is complete, after host, path, origin and the limits per
-/// address were checked, and before its body is read. Pages and `OPTIONS` pass without one.
+/// address were checked, and before its body is read. Pages and `OPTIONS` pass without a verdict.
 ///
 /// From [`on_gate`](Gate::on_gate) until the verdict the connection belongs to the gate: functions of
 /// the [`Context`] and a [`ConnMap`](crate::reactor::ConnMap) accept its id. After
@@ -59,6 +59,13 @@ pub trait Gate: Service {
     /// Decides on a request, before the service of its route sees it. A panic refuses it with 500.
     fn on_gate(&mut self, cx: &mut Context<'_>, conn: ConnId, request: &GateRequest<'_>)
     -> Verdict;
+
+    /// A request to the route passes without a verdict, since browsers send it without credentials:
+    /// `OPTIONS`, to a service that forwards it. The gate marks what
+    /// [`on_gate`](Gate::on_gate) would mark, so that no upstream gets it from other clients.
+    fn on_exempt(&mut self, cx: &mut Context<'_>, conn: ConnId, request: &GateRequest<'_>) {
+        let _ = (cx, conn, request);
+    }
 
     /// The gate has passed a request, but its identity does not meet the route's
     /// [`require`](field@crate::reactor::settings::RouteSettings::require): the client gets 403. A

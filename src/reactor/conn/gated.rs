@@ -14,6 +14,8 @@ pub(crate) struct Gated {
     pub(crate) route: RouteId,
     pub(crate) params: Params,
     pub(crate) is_upgrade: bool,
+    /// It passes whatever the gate would decide, which only marks credentials in its head.
+    pub(crate) is_exempt: bool,
 }
 
 /// A request whose gate decides later.

@@ -14,6 +14,7 @@ use crate::protocol::deflate::Agreement;
 use crate::protocol::handshake::{Expected, HeadScan, Refusal, Request};
 use crate::protocol::http::BodyDecoder;
 use crate::reactor::api::id::RouteId;
+use crate::reactor::api::request::Params;
 use crate::reactor::api::time::Time;
 #[cfg(feature = "proxy")]
 use crate::reactor::api::upstream::UpstreamRequest;
@@ -182,6 +183,8 @@ impl Deferred {
 /// The received part of a request body.
 #[derive(Debug)]
 pub(crate) struct PartialBody {
+    pub(crate) route: RouteId,
+    pub(crate) params: Params,
     pub(crate) decoder: BodyDecoder,
     pub(crate) bytes: Vec<u8>,
     /// The response has no body (RFC 9110, 9.3.2).

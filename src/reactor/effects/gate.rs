@@ -42,7 +42,8 @@ pub(crate) struct Asked {
 type Refused = (Refusal, Option<Box<Response>>);
 
 impl Reactor {
-    /// Passes a request to the gate of its route. Until the verdict the connection is the gate's.
+    /// Passes a request to the gate of its route. Until the verdict the connection is the gate's. One
+    /// that passes without a verdict is only shown to the gate.
     pub(crate) fn ask_gate(
         &mut self,
         id: ConnId,
@@ -77,7 +78,13 @@ impl Reactor {
             trace,
         };
         self.core.redaction = Some(Redaction::new(id, head));
-        let verdict = self.call_gate(gated.gate, |gate, cx| gate.on_gate(cx, id, &asked));
+        let verdict = self.call_gate(gated.gate, |gate, cx| match gated.is_exempt {
+            false => gate.on_gate(cx, id, &asked),
+            true => {
+                gate.on_exempt(cx, id, &asked);
+                Verdict::Pass(None)
+            }
+        });
         let redaction = self.core.redaction.take();
         Handled::Asked(Asked { gated, verdict, redaction })
     }
@@ -177,7 +184,8 @@ impl Reactor {
     ) -> Result<usize, Refused> {
         let require = &self.core.router.settings(gated.route).require;
         let is_met = |identity: &Identity| require.iter().all(|required| identity.holds(required));
-        if !require.is_empty() && !identity.as_deref().is_some_and(is_met) {
+        let is_restricted = !require.is_empty() && !gated.is_exempt;
+        if is_restricted && !identity.as_deref().is_some_and(is_met) {
             let response = self.call_gate(gated.gate, |gate, cx| gate.on_forbidden(cx, id));
             return Err((Refusal::Forbidden, response.flatten()));
         }

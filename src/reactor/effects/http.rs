@@ -57,11 +57,12 @@ impl Reactor {
             return refused.map(|()| Handled::Taken(0));
         }
         self.core.observe_operator(id, request);
-        if let Some(gate) = self.core.router.settings(route).gate
-            && request.method() != "OPTIONS"
-        {
-            self.core.check_origin(route, request)?;
-            let gated = Gated { gate, route, params, is_upgrade: false };
+        if let Some(gate) = self.core.router.settings(route).gate {
+            let is_exempt = request.method() == "OPTIONS";
+            if !is_exempt {
+                self.core.check_origin(route, request)?;
+            }
+            let gated = Gated { gate, route, params, is_upgrade: false, is_exempt };
             return Ok(self.ask_gate(id, request, head, gated));
         }
         let taken = self.pass_http_request(id, request, head, rest, route, &params)?;
@@ -104,7 +105,9 @@ impl Reactor {
             self.call_on_http(id, request, route, params, &bytes)?;
         } else {
             let head_only = request.method() == "HEAD";
-            self.core.await_body(id, request, head, PartialBody { decoder, bytes, head_only });
+            let params = params.clone();
+            let body = PartialBody { route, params, decoder, bytes, head_only };
+            self.core.await_body(id, request, head, body);
         }
         Ok(taken)
     }
@@ -121,7 +124,7 @@ impl Reactor {
         let outcome = match body.decoder.decode(input, &mut body.bytes) {
             Ok(taken) if body.decoder.is_complete() => {
                 let head = std::mem::take(&mut handshake.head);
-                self.handle_complete_request(id, &head, &body.bytes).map(|()| taken)
+                self.handle_complete_request(id, &head, &body).map(|()| taken)
             }
             Ok(taken) => {
                 handshake.body = Some(body);
@@ -135,21 +138,17 @@ impl Reactor {
         })
     }
 
-    /// Handles a request whose body arrived in several reads and is complete.
+    /// Handles a request whose body arrived in several reads and is complete. Its route is the one
+    /// that admitted it: routes may have changed since.
     fn handle_complete_request(
         &mut self,
         id: ConnId,
         head: &[u8],
-        body: &[u8],
+        body: &PartialBody,
     ) -> Result<(), Refusal> {
         let mut slots = EMPTY_SLOTS;
         let request = self.core.parse_request(id, head, &mut slots)?;
-        let handshake = self.core.conns.get_mut(id).and_then(|conn| conn.handshake());
-        let listener_group = handshake.map_or(0, |handshake| handshake.listener_group);
-        let found =
-            self.core.router.find_http(Destination::of(listener_group, &request), request.method());
-        let (route, params) = found.ok_or(Refusal::NotFound)?;
-        self.call_on_http(id, &request, route, &params, body)
+        self.call_on_http(id, &request, body.route, &body.params, &body.bytes)
     }
 
     /// Passes a complete request to its service.

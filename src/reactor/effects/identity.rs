@@ -182,8 +182,8 @@ impl Core {
 
     /// See [`Context::sign_out`](crate::reactor::Context::sign_out).
     pub(crate) fn sign_out(&mut self, gate: GateId, subject: &str, code: CloseCode) -> usize {
-        let left: Vec<ConnId> = self.connections_of(gate, subject).map(|(id, _)| id).collect();
-        let count = left.len();
+        let count = self.connections_of(gate, subject).count();
+        let left = Vec::new();
         let sign_out = SignOut { gate, subject: subject.into(), code, left, is_announced: false };
         self.queues.decisions.push_back(Decided::SignOut(Box::new(sign_out)));
         count
@@ -246,6 +246,9 @@ impl Reactor {
             sign_out.is_announced = true;
             let subject = &*sign_out.subject;
             let _ = self.call_gate(sign_out.gate, |gate, cx| gate.on_signed_out(cx, subject));
+            // With those that the gate has passed since the request.
+            let of_subject = self.core.connections_of(sign_out.gate, subject);
+            sign_out.left = of_subject.map(|(id, _)| id).collect();
         }
         let rest = sign_out.left.len().saturating_sub(SIGN_OUT_CLOSES);
         for id in sign_out.left.split_off(rest) {
@@ -307,8 +310,12 @@ mod tests {
         core.follow_wall_clock();
     }
 
-    #[test]
-    fn identities_follow_the_wall_clock_and_only_a_step_forward_ends_them() {
+    const UPGRADE: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\
+        Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
+    /// A loop with a gate, and a client that has sent nothing.
+    fn with_client() -> (Reactor, GateId, TcpStream) {
         let mut reactor = Reactor::new(Settings::default()).unwrap();
         let gate = reactor.add_gate(ForAMinute, GateSettings::default()).unwrap();
         let route = RouteSettings::default().gate(gate);
@@ -316,11 +323,35 @@ mod tests {
         let listen = ListenSettings::new(([127, 0, 0, 1], 0).into());
         let address = reactor.listen(&listen).unwrap();
         reactor.start().unwrap();
-        let mut client = TcpStream::connect(address).unwrap();
-        let request = "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-                       Sec-WebSocket-Version: 13\r\n\
-                       Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
-        client.write_all(request.as_bytes()).unwrap();
+        (reactor, gate, TcpStream::connect(address).unwrap())
+    }
+
+    /// What a client has received when the loop has ended.
+    fn received(reactor: Reactor, mut client: TcpStream) -> Vec<u8> {
+        drop(reactor);
+        let mut received = Vec::new();
+        client.read_to_end(&mut received).unwrap();
+        received
+    }
+
+    #[test]
+    fn a_sign_out_ends_a_connection_that_was_passed_before_the_gate_knew_of_it() {
+        let (mut reactor, gate, mut client) = with_client();
+        turn_until(&mut reactor, |reactor| reactor.core.conns.iter().count() == 1);
+        client.write_all(UPGRADE).unwrap();
+        assert_eq!(reactor.core.sign_out(gate, "ann", CloseCode::FORBIDDEN), 0);
+        // In this turn, the client is passed first.
+        turn_until(&mut reactor, |reactor| reactor.metrics().opened == 1);
+        turn_until(&mut reactor, |reactor| reactor.core.queues.is_idle());
+        let received = received(reactor, client);
+        let close = b"\x88\x0c\x0b\xbbsigned out";
+        assert!(received.ends_with(close), "{:?}", String::from_utf8_lossy(&received));
+    }
+
+    #[test]
+    fn identities_follow_the_wall_clock_and_only_a_step_forward_ends_them() {
+        let (mut reactor, _, mut client) = with_client();
+        client.write_all(UPGRADE).unwrap();
         turn_until(&mut reactor, |reactor| reactor.metrics().opened == 1);
         let due = |reactor: &mut Reactor| {
             let (_, conn) = reactor.core.conns.iter().next().unwrap();
@@ -340,9 +371,7 @@ mod tests {
             reactor.core.conns.iter().all(|(_, conn)| !conn.is_open())
         });
         turn_until(&mut reactor, |reactor| reactor.core.queues.is_idle());
-        drop(reactor);
-        let mut received = Vec::new();
-        client.read_to_end(&mut received).unwrap();
+        let received = received(reactor, client);
         let close = b"\x88\x0f\x0b\xb8token expired";
         assert!(received.ends_with(close), "{:?}", String::from_utf8_lossy(&received));
     }

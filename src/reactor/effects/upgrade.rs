@@ -176,7 +176,8 @@ impl Reactor {
         self.core.check_path(id, request, route)?;
         match self.core.router.settings(route).gate {
             Some(gate) => {
-                let gated = Gated { gate, route, params: routed.params, is_upgrade: true };
+                let params = routed.params;
+                let gated = Gated { gate, route, params, is_upgrade: true, is_exempt: false };
                 Ok(self.ask_gate(id, request, head, gated))
             }
             None => {

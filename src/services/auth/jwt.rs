@@ -142,6 +142,22 @@ impl Jwt {
         Rc::clone(&self.counts)
     }
 
+    /// The token of a request, which is overwritten in all places.
+    fn take_token<'a>(
+        &self,
+        cx: &mut Context<'_>,
+        conn: ConnId,
+        request: &GateRequest<'a>,
+    ) -> Choice<'a> {
+        let found = find(request.http, &self.token_from);
+        if !self.forward_token {
+            for part in found.parts {
+                cx.redact(conn, part);
+            }
+        }
+        found.token
+    }
+
     /// Checks a token, or puts it off: then `None`.
     fn check(&mut self, cx: &mut Context<'_>, waiting: Waiting) -> Option<(Waiting, Checked)> {
         let checked = match self.checker.check(cx, &waiting.token, waiting.client) {
@@ -314,13 +330,7 @@ impl Gate for Jwt {
         conn: ConnId,
         request: &GateRequest<'_>,
     ) -> Verdict {
-        let found = find(request.http, &self.token_from);
-        if !self.forward_token {
-            for part in found.parts {
-                cx.redact(conn, part);
-            }
-        }
-        let token = match found.token {
+        let token = match self.take_token(cx, conn, request) {
             Choice::Missing => {
                 self.counts.count(AuthOutcome::Missing);
                 return Verdict::Refuse(Refusal::Unauthorized, None);
@@ -343,6 +353,10 @@ impl Gate for Jwt {
             Some((waiting, checked)) => self.verdict(cx, conn, waiting.since, checked),
             None => Verdict::Later,
         }
+    }
+
+    fn on_exempt(&mut self, cx: &mut Context<'_>, conn: ConnId, request: &GateRequest<'_>) {
+        let _ = self.take_token(cx, conn, request);
     }
 
     fn on_forbidden(&mut self, _: &mut Context<'_>, _: ConnId) -> Option<Box<Response>> {
