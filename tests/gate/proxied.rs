@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::sync::mpsc::{Receiver, channel};
 
 use weir::protocol::CloseCode;
-use weir::reactor::CloseReason;
 use weir::reactor::settings::{GateSettings, RefuseBy, RouteSettings, Settings};
+use weir::reactor::{CloseReason, Priority};
 use weir::services::proxy::{PoolSettings, Proxy, ProxySettings};
 
 use super::{Noted, Scripted};
@@ -14,9 +14,17 @@ use crate::support::{Client, Server, TEXT, header, next_end, upgrade};
 
 /// A proxy whose only route has a gate, in front of this upstream.
 fn proxied(upstream: SocketAddr, route: RouteSettings) -> (Server, Receiver<Noted>) {
+    proxied_with(Settings::default(), upstream, route)
+}
+
+fn proxied_with(
+    settings: Settings,
+    upstream: SocketAddr,
+    route: RouteSettings,
+) -> (Server, Receiver<Noted>) {
     let (notes, noted) = channel();
     let url = format!("http://{upstream}");
-    let server = Server::start(Settings::default(), move |reactor| {
+    let server = Server::start(settings, move |reactor| {
         let scripted = Scripted { notes, later: Vec::new() };
         let gate = reactor.add_gate(scripted, GateSettings::default()).unwrap();
         let outbound = reactor.add_outbound(reactor.next_service_id(), RouteSettings::default());
@@ -84,6 +92,27 @@ fn a_body_is_forwarded_after_the_verdict_only() {
     let closed: Vec<_> =
         noted.try_iter().filter(|noted| matches!(noted, Noted::GateClosed(_))).collect();
     assert!(closed.is_empty(), "{closed:?}");
+}
+
+#[test]
+fn a_plain_connection_in_the_reserve_ends_after_the_response_of_its_upstream() {
+    let upstream = Upstream::persistent(|client, _| {
+        client.raw(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    });
+    let settings = Settings::default().levels(false).connections_max(2).reserve_percent(50);
+    let route = RouteSettings::default().priority(Priority::High);
+    let (server, _noted) = proxied_with(settings, upstream.address, route);
+    let get = |client: &mut Client| {
+        client.raw(b"GET /a HTTP/1.1\r\nHost: a\r\nX-Token: ann\r\n\r\n");
+        let (head, body) = client.answer();
+        assert!(head.starts_with("HTTP/1.1 200 ") && body == b"ok", "{head}");
+        header(&head, "Connection").map(str::to_owned)
+    };
+    let (mut first, mut second) = (Client::tcp(server.address), Client::tcp(server.address));
+    assert_ne!(get(&mut first).as_deref(), Some("close"));
+    assert_eq!(get(&mut second).as_deref(), Some("close"));
+    second.expect_end();
+    assert_ne!(get(&mut first).as_deref(), Some("close"), "it is not in the reserve");
 }
 
 #[test]

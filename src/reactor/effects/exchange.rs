@@ -124,7 +124,8 @@ impl Core {
         let is_overtaken = conn.request_body().is_some_and(|body| body.awaits_continue);
         conn.handshake_ref().is_some_and(|handshake| {
             let wishes = handshake.pending_http.as_ref().is_some_and(|pending| pending.keep_alive);
-            wishes && !is_closed && !is_overtaken && handshake.answered + 1 < HTTP_REQUESTS_MAX
+            let has_more = handshake.answered + 1 < HTTP_REQUESTS_MAX && !conn.is_provisional();
+            wishes && !is_closed && !is_overtaken && has_more
         })
     }
 
