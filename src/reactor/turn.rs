@@ -34,7 +34,7 @@ impl Reactor {
         self.core.now = self.clock();
         self.core.metrics.turns += 1;
         if self.core.now >= self.core.load.due {
-            self.sample_load(wait);
+            self.sample_load();
         }
         let end = match self.stats {
             None => {
@@ -118,11 +118,16 @@ impl Reactor {
         if accepts || self.has_shutdown_work() || !self.core.queues.is_idle() {
             return Duration::ZERO;
         }
-        let mut due = self.core.schedule.next().unwrap_or(Time::MAX).max(self.timers_held_until);
-        if let Some(refused_at) = self.core.tls.handshakes.refused_at() {
-            due = due.min(refused_at);
+        self.next_due().since(self.core.now).min(POLL_MAX)
+    }
+
+    /// When the poll must return at the latest, if no work is left over.
+    pub(super) fn next_due(&self) -> Time {
+        let due = self.core.schedule.next().unwrap_or(Time::MAX).max(self.timers_held_until);
+        match self.core.tls.handshakes.refused_at() {
+            Some(refused_at) => due.min(refused_at),
+            None => due,
         }
-        due.since(self.core.now).min(POLL_MAX)
     }
 
     /// Records readiness and queues connections.
@@ -163,7 +168,7 @@ impl Reactor {
         if !self.core.queues.postponed.is_empty() {
             left += self.core.queues.requeue_postponed();
         }
-        if left > 0 || self.rounds.is_open() {
+        if left > 0 {
             self.rounds.count_reads(self.core.now, queued, queued - left);
         }
         if self.core.tls.handshakes.refused_at().is_some() {

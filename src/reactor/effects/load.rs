@@ -7,8 +7,6 @@
 //! [`LoadState`]: crate::reactor::parts::load::LoadState
 //! [`admit_by_level`]: Core::admit_by_level
 
-use std::time::Duration;
-
 use log::{info, warn};
 
 use crate::protocol::handshake::Refusal;
@@ -27,12 +25,13 @@ use crate::reactor::parts::rounds::Rounds;
 use crate::reactor::parts::schedule::Timer;
 
 impl Reactor {
-    /// Takes a sample of the load at the start of a turn, whose poll had to return after `wait`.
+    /// Takes a sample of the load at the start of a turn. If its poll should have returned long before,
+    /// the process was stopped meanwhile.
     #[cold]
     #[inline(never)]
-    pub(crate) fn sample_load(&mut self, wait: Duration) {
+    pub(crate) fn sample_load(&mut self) {
         let now = self.core.now;
-        let late = now.since(self.ended + wait);
+        let late = now.since(self.next_due().max(self.ended));
         if late > STOP_MIN {
             self.rounds.discount(late);
             self.core.load.discount(late, now);

@@ -9,15 +9,19 @@ use std::time::Duration;
 
 use crate::reactor::api::time::Time;
 
+/// Shorter rounds count as no wait: they are most of all turns, and together at most this.
+const SHORT_NANOS: u64 = 1 << 16;
 /// Lengths are squared in units of 2^10 ns, so that a sum over minutes fits into 64 bits.
 const UNIT_SHIFT: u32 = 10;
 const UNIT_SECONDS: f64 = (1 << UNIT_SHIFT) as f64 / 1e9;
 
 /// The sums over the rounds since the last sample.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Rounds {
-    /// Σ t of ended rounds, in nanoseconds.
+    /// Σ t of turns, in nanoseconds.
     busy: u64,
+    /// Turns from this length on are more than a short round: all of them while a round is open.
+    long_from: u64,
     /// Σ t² of ended rounds, in square units.
     squares: u64,
     /// Whether the round has not ended with its turn: connections are left to be read.
@@ -26,51 +30,65 @@ pub(crate) struct Rounds {
     since: Time,
     /// Connections that the open round has not read yet.
     left: usize,
+    /// Whether this turn has left connections to be read.
+    is_cut: bool,
     /// What the last sample has counted of the open round.
-    counted_busy: u64,
     counted_squares: u64,
 }
 
-impl Rounds {
-    /// Whether a round of an earlier turn has not ended.
-    #[inline(always)]
-    pub(crate) fn is_open(&self) -> bool {
-        self.is_open
+impl Default for Rounds {
+    fn default() -> Rounds {
+        Rounds {
+            busy: 0,
+            long_from: SHORT_NANOS,
+            squares: 0,
+            is_open: false,
+            since: Time::ZERO,
+            left: 0,
+            is_cut: false,
+            counted_squares: 0,
+        }
     }
+}
 
-    /// Records that a turn, which started at `now`, has read `read` of the `queued` connections. Called
-    /// if it has not read all, or if a round is open.
+impl Rounds {
+    /// Records that a turn, which started at `now`, has read only `read` of the `queued` connections.
     #[cold]
     pub(crate) fn count_reads(&mut self, now: Time, queued: usize, read: usize) {
         if !self.is_open {
             self.is_open = true;
             self.since = now;
             self.left = queued;
+            self.long_from = 0;
         }
+        self.is_cut = true;
         self.left = self.left.saturating_sub(read);
     }
 
     /// Adds the round of a turn, or ends an open round that has read all its connections.
     #[inline(always)]
     pub(crate) fn end_turn(&mut self, now: Time, end: Time) {
-        if self.is_open {
-            return self.end_turn_of_open(end);
+        let nanos = end.as_nanos() - now.as_nanos();
+        self.busy += nanos;
+        if nanos >= self.long_from {
+            self.end_long_turn(nanos, end);
         }
-        self.add(end.as_nanos() - now.as_nanos());
     }
 
     #[cold]
-    fn end_turn_of_open(&mut self, end: Time) {
-        if self.left == 0 {
-            self.is_open = false;
-            self.add(end.as_nanos() - self.since.as_nanos());
+    #[inline(never)]
+    fn end_long_turn(&mut self, nanos: u64, end: Time) {
+        if !self.is_open {
+            self.squares += square(nanos);
+            return;
         }
-    }
-
-    #[inline(always)]
-    fn add(&mut self, nanos: u64) {
-        self.busy += nanos;
-        self.squares += square(nanos);
+        // A turn that leaves nothing has read what was left of the round, too.
+        let is_cut = std::mem::replace(&mut self.is_cut, false);
+        if !is_cut || self.left == 0 {
+            self.is_open = false;
+            self.long_from = SHORT_NANOS;
+            self.squares += square(end.as_nanos() - self.since.as_nanos());
+        }
     }
 
     /// Shifts an open round, whose time the process was stopped for.
@@ -82,9 +100,9 @@ impl Rounds {
     pub(crate) fn take(&mut self, now: Time, window: Duration) -> (f64, f64) {
         let open = if self.is_open { now.as_nanos() - self.since.as_nanos() } else { 0 };
         let squares = (self.squares + square(open)).saturating_sub(self.counted_squares);
-        let busy = (self.busy + open).saturating_sub(self.counted_busy);
+        let busy = self.busy;
         (self.busy, self.squares) = (0, 0);
-        (self.counted_busy, self.counted_squares) = (open, square(open));
+        self.counted_squares = square(open);
         let window = window.as_secs_f64().max(UNIT_SECONDS);
         let waited = squares as f64 * UNIT_SECONDS * UNIT_SECONDS / window;
         (waited, busy as f64 / 1e9 / window)
@@ -138,13 +156,12 @@ mod tests {
         // 300 connections in three turns of 20 ms.
         rounds.count_reads(at(0), 300, 100);
         rounds.end_turn(at(0), at(20));
-        assert!(rounds.is_open());
+        assert!(rounds.is_open);
         // 50 more are queued behind them, and one of the read ones is put back.
         rounds.count_reads(at(20), 250, 99);
         rounds.end_turn(at(20), at(40));
-        rounds.count_reads(at(40), 151, 151);
         rounds.end_turn(at(40), at(60));
-        assert!(!rounds.is_open());
+        assert!(!rounds.is_open);
         let (waited, busy) = rounds.take(at(250), WINDOW);
         assert!(is_near(waited, 0.06 * 0.06 / 0.25) && is_near(busy, 0.24), "{waited} {busy}");
     }
@@ -153,12 +170,11 @@ mod tests {
     fn each_sample_counts_its_part_of_a_long_round() {
         let mut rounds = Rounds::default();
         let mut waits = Vec::new();
-        rounds.count_reads(at(0), 10, 1);
         for sample in 1..=4 {
+            rounds.count_reads(at(0), 10, 1);
             rounds.end_turn(at(0), at(sample * 250));
             waits.push(rounds.take(at(sample * 250), WINDOW).0);
         }
-        rounds.count_reads(at(1000), 9, 9);
         rounds.end_turn(at(1000), at(1200));
         waits.push(rounds.take(at(1250), WINDOW).0);
         let all: f64 = waits.iter().sum::<f64>() * 0.25;
@@ -173,7 +189,6 @@ mod tests {
         rounds.count_reads(at(0), 10, 1);
         rounds.end_turn(at(0), at(10));
         rounds.discount(Duration::from_secs(30));
-        rounds.count_reads(at(30_010), 9, 9);
         rounds.end_turn(at(30_010), at(30_020));
         let (waited, _) = rounds.take(at(30_250), WINDOW);
         assert!(is_near(waited, 0.02 * 0.02 / 0.25), "{waited}");
