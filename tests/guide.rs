@@ -179,6 +179,7 @@ fn metrics_in_the_guide_exist() {
          [[pool]]\nname = 'nodes'\nupstreams = ['http://127.0.0.1:9']\n\
          [[relay]]\nname = 'main'\ndata_dir = '{}'\n\
          [[route]]\npath = '/relay'\nservice = 'nostr'\nrelay = 'main'\n\
+         messages_rate = '100/s'\n\
          [[route]]\npath = '/*'\nservice = 'proxy'\npool = 'nodes'\n\
          [[auth]]\nname = 'hook'\nkind = 'http'\nurl = 'http://127.0.0.1:9'\n",
         directory.events()

@@ -115,6 +115,9 @@ fn route_notes(route: &RouteConfig) -> Vec<String> {
             format!("{path}: {name} = {rate} pauses reading for more than 10 s at a time")
         })
         .collect();
+    if settings.messages_rate_per_subject.is_some() && route.access.auth().is_none() {
+        notes.push(format!("{path}: messages_rate_per_subject has no effect without auth"));
+    }
     if set().next().is_none() && settings.over != RouteSettings::default().over {
         notes.push(format!("{path}: over has no effect without a rate of messages or bytes"));
     }

@@ -156,6 +156,31 @@ fn off_and_auto_reach_the_settings() {
 }
 
 #[test]
+fn rates_that_pause_reading_are_checked_and_noted() {
+    let error = |line: &str| file(line).unwrap_err();
+    assert!(error("messages_rate = '100/s burst 29'").contains("at least 30, 0.3 s of its rate"));
+    assert!(error("bytes_rate = '1MB/s burst 200KB'").contains("at least 300000"));
+    assert!(error("messages_rate = '1MB/s'").contains("expected a rate"));
+    assert!(error("bytes_rate = '5GB/s'").contains("below 4 GiB"));
+    assert!(error("connections_max = 5\nlimits_dry_run = 'mesages'").contains("name of a limit"));
+    let notes = |lines: &str| {
+        let route = format!("[[route]]\npath = '/'\nservice = 'echo'\n{lines}");
+        file(&route).unwrap().notes()
+    };
+    assert_eq!(notes("messages_rate = '6/min burst 6'"), [""; 0]);
+    assert_eq!(
+        notes("messages_rate = '5/min'"),
+        ["/: messages_rate = 5/min burst 5 pauses reading for more than 10 s at a time"]
+    );
+    let no_effect = "/: over has no effect without a rate of messages or bytes";
+    assert_eq!(notes("over = 'close'"), [no_effect]);
+    assert_eq!(
+        notes("messages_rate_per_subject = '1/s'"),
+        ["/: messages_rate_per_subject has no effect without auth"]
+    );
+}
+
+#[test]
 fn measuring_is_off_by_default() {
     assert_eq!((defaults().server.pin, defaults().server.settings.turn_stats), (None, false));
     let flags = [("pin", "1"), ("turn_stats", "true")];

@@ -2,6 +2,7 @@
 //!
 //! Most buckets here return no token during a test, so that counts do not depend on the machine.
 
+mod binary;
 mod charges;
 mod crowds;
 mod limits;

@@ -28,7 +28,7 @@ fn without_grace_the_first_message_above_the_rate_closes_the_connection() {
     let (reason, metrics) = only_end(server, &seen);
     assert_eq!(reason, CloseReason::Rate(Excess::Messages));
     assert_eq!(reason.close_code(), Some(CloseCode::POLICY));
-    assert_eq!((metrics.ends["rate"], metrics.throttled.len()), (1, 0));
+    assert_eq!((metrics.ends["rate"], metrics.throttled["/"]["messages"]), (1, 0));
 }
 
 #[test]

@@ -321,7 +321,7 @@ impl Core {
         rates.begin_pause(pause);
         conn.pauses.add(PauseOwner::Rate);
         self.throttled += 1;
-        self.metrics.count_pause(self.router.text(route), pause.limit);
+        self.metrics.count_pauses(self.router.text(route), pause.limit, 1);
         self.set_refill(id, pause.until);
         self.enqueue_flush(id);
     }

@@ -38,6 +38,12 @@ impl Core {
     /// The counts, with gauges copied from the parts that own them.
     pub(crate) fn metrics(&mut self) -> &Metrics {
         let lent = self.deflate.streams_lent();
+        // Present from the start, so that a rate includes the first count.
+        for (route, rates) in self.router.rated() {
+            for limit in rates.limits() {
+                self.metrics.count_pauses(route, limit, 0);
+            }
+        }
         let Metrics {
             connections_now,
             identities_now,

@@ -268,12 +268,12 @@ impl Metrics {
         self.decodes_took.count(began.elapsed());
     }
 
-    pub(crate) fn count_pause(&mut self, route: &str, limit: Limit) {
+    pub(crate) fn count_pauses(&mut self, route: &str, limit: Limit, pauses: u64) {
         if !self.throttled.contains_key(route) {
             self.throttled.insert(route.into(), BTreeMap::new());
         }
         if let Some(counts) = self.throttled.get_mut(route) {
-            *counts.entry(limit.name()).or_default() += 1;
+            *counts.entry(limit.name()).or_default() += pauses;
         }
     }
 

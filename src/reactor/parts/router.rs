@@ -295,6 +295,12 @@ impl Router {
         }
     }
 
+    /// The routes with rates, by their paths.
+    pub(crate) fn rated(&self) -> impl Iterator<Item = (&str, &RouteRates)> {
+        let rated = self.routes.iter().filter(|route| route.rates.is_any());
+        rated.map(|route| (&*route.text, &route.rates))
+    }
+
     /// The rates of a route.
     #[inline]
     pub(crate) fn rates(&self, id: RouteId) -> &RouteRates {

@@ -58,6 +58,13 @@ impl RouteRates {
     pub(crate) fn is_any(&self) -> bool {
         *self != RouteRates::default()
     }
+
+    /// The limits that are set.
+    pub(crate) fn limits(&self) -> impl Iterator<Item = Limit> {
+        let own = [(self.messages, Limit::Messages), (self.bytes, Limit::Bytes)];
+        let shared = SharedRate::ALL.map(|rate| (self.shared[rate as usize], rate.limit()));
+        own.into_iter().chain(shared).filter_map(|(pace, limit)| pace.map(|_| limit))
+    }
 }
 
 impl From<&RouteSettings> for RouteRates {
