@@ -17,7 +17,7 @@ use super::heartbeat::HeartbeatState;
 use super::identity::HeldIdentity;
 use super::outboxes::output::Output;
 use super::pause::{PauseOwner, Pauses};
-use super::phase::{AdmissionState, Input, Phase, Registration};
+use super::phase::{AdmissionState, Input, Phase, Registration, Stage};
 use super::pipe::PipeBox;
 use super::rates::ConnRates;
 use super::unread::Unread;
@@ -131,9 +131,6 @@ pub(crate) struct Connection {
     /// The owners of pauses of reading.
     pub(crate) pauses: Pauses,
     admission: AdmissionState,
-    /// Whether it counts towards the connections of its route. Invariant: the route does not change
-    /// while it does.
-    pub(crate) counts_for_route: bool,
     /// Invariant: set exactly while it is in the read queue.
     pub(crate) in_read_queue: bool,
     /// Invariant: set exactly while it is in the flush queue.
@@ -189,7 +186,6 @@ impl Connection {
             read_closed: false,
             pauses: Pauses::default(),
             admission: AdmissionState::new(Quota::Clients, Registration::Admitted),
-            counts_for_route: false,
             in_read_queue: false,
             in_flush_queue: false,
         }
@@ -233,11 +229,27 @@ impl Connection {
 
     /// Whether it was admitted in the reserve, and its priority has not been decided on.
     pub(crate) fn is_provisional(&self) -> bool {
-        self.admission.is_provisional()
+        self.admission.stage() == Stage::Provisional
     }
 
     pub(crate) fn set_provisional(&mut self, is_provisional: bool) {
-        self.admission = self.admission.with_provisional(is_provisional);
+        let stage = if is_provisional { Stage::Provisional } else { Stage::Plain };
+        self.admission = self.admission.with_stage(stage);
+    }
+
+    /// Counts it towards the connections of its route, once its priority is known.
+    pub(crate) fn count_for_route(&mut self) {
+        debug_assert_eq!(self.admission.stage(), Stage::Plain);
+        self.admission = self.admission.with_stage(Stage::OfRoute);
+    }
+
+    /// Uncounts it for its route; true if it did count.
+    pub(crate) fn uncount_for_route(&mut self) -> bool {
+        let did_count = self.admission.stage() == Stage::OfRoute;
+        if did_count {
+            self.admission = self.admission.with_stage(Stage::Plain);
+        }
+        did_count
     }
 
     /// Only the table of connections calls it, since it counts priorities.

@@ -61,33 +61,55 @@ pub(crate) enum Registration {
     Dismissed,
 }
 
-/// What admission knows about a connection: its quota, its registration, its priority, and whether
-/// its admission is provisional. Packed into one byte: a second byte would make each connection larger
-/// by eight.
+/// A count beside its quota in which a connection takes part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    Plain,
+    /// Admitted in the reserve, until its priority is known.
+    Provisional,
+    /// It counts towards the connections of its route. Invariant: the route does not change.
+    OfRoute,
+}
+
+/// What admission knows about a connection: its quota, its stage, its registration and its priority.
+/// Packed into one byte: a second byte would make each connection larger by eight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct AdmissionState(u8);
 
+/// The number of quotas. Quota and stage share four bits: quota + stage * this number.
+const QUOTAS: u8 = 5;
+
+const _: () = assert!((Quota::Operators as u8) < QUOTAS);
+const _: () = assert!(Quota::Operators as u8 + Stage::OfRoute as u8 * QUOTAS < 1 << 4);
+
 impl AdmissionState {
-    const QUOTA_MASK: u8 = 0b111;
+    const COUNTS_MASK: u8 = 0b1111;
     /// Of the registration, and of the priority.
     const MASK: u8 = 0b11;
-    const REGISTRATION_SHIFT: u32 = 3;
-    const PRIORITY_SHIFT: u32 = 5;
-    const PROVISIONAL: u8 = 1 << 7;
+    const REGISTRATION_SHIFT: u32 = 4;
+    const PRIORITY_SHIFT: u32 = 6;
 
-    /// A connection of normal priority, whose admission is not provisional.
+    /// A connection of normal priority, in no other stage.
     pub(crate) fn new(quota: Quota, registration: Registration) -> AdmissionState {
         let state = AdmissionState(quota as u8).with_registration(registration);
         state.with_priority(Priority::Normal)
     }
 
     pub(crate) fn quota(self) -> Quota {
-        match self.0 & AdmissionState::QUOTA_MASK {
+        match (self.0 & AdmissionState::COUNTS_MASK) % QUOTAS {
             packed if packed == Quota::Clients as u8 => Quota::Clients,
             packed if packed == Quota::Surplus as u8 => Quota::Surplus,
             packed if packed == Quota::Proxies as u8 => Quota::Proxies,
             packed if packed == Quota::Outbound as u8 => Quota::Outbound,
             _ => Quota::Operators,
+        }
+    }
+
+    pub(crate) fn stage(self) -> Stage {
+        match (self.0 & AdmissionState::COUNTS_MASK) / QUOTAS {
+            0 => Stage::Plain,
+            1 => Stage::Provisional,
+            _ => Stage::OfRoute,
         }
     }
 
@@ -106,13 +128,17 @@ impl AdmissionState {
         Priority::ALL[usize::from(packed)]
     }
 
-    /// Whether it was admitted in the reserve, and its priority is not known yet.
-    pub(crate) fn is_provisional(self) -> bool {
-        self.0 & AdmissionState::PROVISIONAL != 0
+    pub(crate) fn with_quota(self, quota: Quota) -> AdmissionState {
+        self.with_counts(quota, self.stage())
     }
 
-    pub(crate) fn with_quota(self, quota: Quota) -> AdmissionState {
-        AdmissionState(self.0 & !AdmissionState::QUOTA_MASK | quota as u8)
+    pub(crate) fn with_stage(self, stage: Stage) -> AdmissionState {
+        self.with_counts(self.quota(), stage)
+    }
+
+    fn with_counts(self, quota: Quota, stage: Stage) -> AdmissionState {
+        let counts = quota as u8 + stage as u8 * QUOTAS;
+        AdmissionState(self.0 & !AdmissionState::COUNTS_MASK | counts)
     }
 
     pub(crate) fn with_registration(self, registration: Registration) -> AdmissionState {
@@ -121,11 +147,6 @@ impl AdmissionState {
 
     pub(crate) fn with_priority(self, priority: Priority) -> AdmissionState {
         self.with(AdmissionState::PRIORITY_SHIFT, priority as u8)
-    }
-
-    pub(crate) fn with_provisional(self, is_provisional: bool) -> AdmissionState {
-        let rest = self.0 & !AdmissionState::PROVISIONAL;
-        AdmissionState(if is_provisional { rest | AdmissionState::PROVISIONAL } else { rest })
     }
 
     fn with(self, shift: u32, value: u8) -> AdmissionState {
@@ -150,17 +171,20 @@ mod tests {
         for quota in quotas {
             for registration in registrations {
                 for priority in Priority::ALL {
-                    let start = AdmissionState::new(Quota::Operators, Registration::Announced);
-                    assert_eq!(start.priority(), Priority::Normal);
-                    assert!(!start.is_provisional());
-                    let state = start.with_provisional(true).with_priority(priority);
-                    let state = state.with_registration(registration).with_quota(quota);
-                    assert!(state.is_provisional());
-                    for state in [state, state.with_provisional(false)] {
+                    for stage in [Stage::Plain, Stage::Provisional, Stage::OfRoute] {
+                        let start = AdmissionState::new(Quota::Operators, Registration::Announced);
+                        assert_eq!(
+                            (start.priority(), start.stage()),
+                            (Priority::Normal, Stage::Plain)
+                        );
+                        let state = start.with_stage(stage).with_priority(priority);
+                        let state = state.with_registration(registration).with_quota(quota);
                         let parts = (state.quota(), state.registration(), state.priority());
                         assert_eq!(parts, (quota, registration, priority));
+                        assert_eq!(state.stage(), stage);
+                        let plain = state.with_stage(Stage::Plain);
+                        assert_eq!((plain.quota(), plain.stage()), (quota, Stage::Plain));
                     }
-                    assert!(!state.with_provisional(false).is_provisional());
                 }
             }
         }

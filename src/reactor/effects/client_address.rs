@@ -170,8 +170,7 @@ impl Core {
             };
         }
         if let Some(conn) = self.conns.get_mut(id) {
-            debug_assert!(!conn.counts_for_route, "{id} is counted already");
-            conn.counts_for_route = true;
+            conn.count_for_route();
             conn.route = route;
             self.router.enter(route);
         }
@@ -180,7 +179,7 @@ impl Core {
 
     /// Uncounts a connection that has ended, or was refused, for its route.
     pub(crate) fn leave_route(&mut self, conn: &mut Connection) {
-        if std::mem::take(&mut conn.counts_for_route) {
+        if conn.uncount_for_route() {
             self.router.leave(conn.route);
         }
     }

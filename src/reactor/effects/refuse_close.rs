@@ -123,7 +123,7 @@ impl Core {
             false => Registration::Refused,
         };
         conn.set_registration(registration);
-        if std::mem::take(&mut conn.counts_for_route) {
+        if conn.uncount_for_route() {
             self.router.leave(conn.route);
         }
         if let Some(member) = conn.take_member() {
