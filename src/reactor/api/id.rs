@@ -21,7 +21,7 @@ impl ConnId {
     }
 
     /// For the unit tests of services.
-    #[cfg(all(test, feature = "nostr"))]
+    #[cfg(all(test, any(feature = "nostr", feature = "auth")))]
     pub(crate) fn numbered(slot: usize) -> ConnId {
         ConnId::new(slot, 1)
     }

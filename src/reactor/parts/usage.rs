@@ -27,7 +27,7 @@ pub(crate) struct Usage {
 /// How memory is measured.
 #[derive(Debug, PartialEq, Eq)]
 enum Memory {
-    /// Resident memory of the process.
+    /// Resident memory of the process without the pages of mapped files, which the kernel can drop.
     Resident { page_bytes: u64, limit: u64 },
     /// Memory of a cgroup without its inactive page cache.
     Cgroup { cgroup: Cgroup, limit: u64 },
@@ -77,8 +77,7 @@ impl Usage {
     pub(crate) fn memory(&self) -> Option<f64> {
         match self.memory.as_ref()? {
             Memory::Resident { page_bytes, limit } => {
-                let pages: u64 = read("/proc/self/statm").split(' ').nth(1)?.parse().ok()?;
-                Some(part(pages * page_bytes, *limit))
+                Some(part(anonymous_pages(&read("/proc/self/statm"))? * page_bytes, *limit))
             }
             Memory::Cgroup { cgroup, limit } => {
                 let current: u64 = cgroup.read(cgroup.files.current).trim().parse().ok()?;
@@ -106,6 +105,15 @@ impl Cgroup {
         let limit = self.read(self.files.limit).trim().parse().ok()?;
         (limit < UNLIMITED_BYTES).then_some(limit)
     }
+}
+
+/// Resident pages that belong to no file, by the content of `statm` (proc(5)): the second field without
+/// the third.
+fn anonymous_pages(statm: &str) -> Option<u64> {
+    let mut fields = statm.split(' ').skip(1);
+    let mut next = || fields.next()?.parse::<u64>().ok();
+    let (resident, shared) = (next()?, next()?);
+    Some(resident.saturating_sub(shared))
 }
 
 fn part(used: u64, limit: u64) -> f64 {
@@ -243,6 +251,12 @@ mod tests {
             assert!(Usage::new(MemoryMax::Auto).memory().is_some_and(|part| part > 0.0));
             assert!(field(&read("/proc/self/limits"), "Max open files").is_some());
         }
+    }
+
+    #[test]
+    fn pages_of_mapped_files_are_not_counted() {
+        assert_eq!(anonymous_pages("9000 700 300 100 0 2000 0\n"), Some(400));
+        assert_eq!(anonymous_pages("9000 700"), None);
     }
 
     #[test]

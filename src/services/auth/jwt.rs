@@ -166,8 +166,11 @@ impl Jwt {
                 return None;
             }
             Checked::UnknownKey if self.may_fetch(cx, &waiting) => {
-                self.keyless.push(waiting);
-                return None;
+                if self.has_keyless_room(cx) {
+                    self.keyless.push(waiting);
+                    return None;
+                }
+                Checked::NextTurn
             }
             Checked::UnknownKey => {
                 self.checker.count_failure(cx, TokenError::UnknownKey, waiting.client);
@@ -179,8 +182,16 @@ impl Jwt {
     }
 
     fn may_fetch(&mut self, cx: &mut Context<'_>, waiting: &Waiting) -> bool {
-        let has_room = !waiting.has_fetched && self.keyless.len() < WAITING_MAX;
-        has_room && self.loading.as_mut().is_some_and(|loading| loading.fetch_for_token(cx))
+        let loading = self.loading.as_mut().filter(|_| !waiting.has_fetched);
+        loading.is_some_and(|loading| loading.fetch_for_token(cx))
+    }
+
+    /// Whether one more token may wait for keys. Tokens of clients that have ended lose their places.
+    fn has_keyless_room(&mut self, cx: &Context<'_>) -> bool {
+        if self.keyless.len() >= WAITING_MAX {
+            self.keyless.retain(|waiting| cx.peer(waiting.conn).is_some());
+        }
+        self.keyless.len() < WAITING_MAX
     }
 
     /// Checks a token that has just arrived; one that others wait before is put behind them.

@@ -101,3 +101,22 @@ fn signatures_of_one_turn_are_bounded_and_known_tokens_need_none() {
     }
     assert_eq!((jwt.counts.cache_misses.get(), jwt.counts.cache_hits.get()), (20, 17));
 }
+
+#[test]
+fn clients_that_have_ended_leave_no_token_in_the_queue_for_keys() {
+    let path = std::env::temp_dir().join(format!("weir-jwks-ended-{}", std::process::id()));
+    fs::write(&path, Signer::new().jwks("1")).unwrap();
+    let (mut reactor, service) = reactor();
+    let mut jwt = gate(&path);
+    fs::remove_file(&path).unwrap();
+    jwt.keyless.extend((0..WAITING_MAX).map(|slot| Waiting {
+        conn: ConnId::numbered(slot),
+        token: "".into(),
+        client: CLIENT,
+        since: Time::ZERO,
+        purpose: Purpose::Admission,
+        has_fetched: false,
+    }));
+    assert!(jwt.has_keyless_room(&reactor.context(service)));
+    assert!(jwt.keyless.is_empty());
+}
