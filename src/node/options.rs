@@ -130,6 +130,12 @@ pub(crate) struct NodeOptions {
     #[arg(long, value_name = "COUNT", default_value_t = Count(RpcSettings::default().connections_max))]
     connections_max: Count<usize>,
 
+    /// Restrict reads and refuse clients with 503 under load; without, the load is only measured
+    #[arg(long, value_name = "BOOL", default_value_t = Settings::default().levels)]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(action = clap::ArgAction::Set)]
+    levels: bool,
+
     /// Maximum subscriptions; more are answered with -32005
     #[arg(long, value_name = "COUNT", default_value_t = Count(RpcSettings::default().subscriptions_max))]
     subscriptions_max: Count<usize>,
@@ -264,6 +270,7 @@ impl NodeOptions {
             // Every subscription is a topic, or shares one.
             .topics_max(Settings::default().topics_max.max(rpc.subscriptions_max))
             .topics_per_connection_max(rpc.subscriptions_per_connection_max)
+            .levels(self.levels)
             .close_timeout(CLOSE_TIMEOUT)
             .drain_timeout(self.drain_timeout.0)
     }

@@ -63,7 +63,8 @@ pub struct Node {
 
 /// `weir node` with these flags, on ports that the system chooses unless the flags say otherwise.
 pub fn command(directory: &Directory, flags: &[&str]) -> Command {
-    let mut command = weir(["node", "--data-dir"]);
+    // A busy machine would raise the load level.
+    let mut command = weir(["node", "--levels=false", "--data-dir"]);
     command.arg(directory.path());
     for (flag, value) in [("--rpc-addr", "127.0.0.1:0"), ("--health-addr", "127.0.0.1:0")] {
         if !flags.contains(&flag) {
