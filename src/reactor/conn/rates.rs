@@ -21,6 +21,8 @@ pub(crate) struct ConnRates {
     pub(crate) bytes: Bucket,
     /// By [`SharedRate`].
     pub(crate) shared: [Option<SharedId>; SharedRate::ALL.len()],
+    /// Whether it shares no bucket.
+    pub(crate) is_alone: bool,
     /// The most bytes of the next read.
     pub(crate) read_bytes_max: u32,
     /// The pause by a rate. Invariant: `Some` exactly while
@@ -48,6 +50,7 @@ impl ConnRates {
         ConnRates {
             messages: Bucket::default(),
             bytes: Bucket::default(),
+            is_alone: shared.iter().all(Option::is_none),
             shared,
             read_bytes_max: SHORT_READ_BYTES as u32,
             pause: None,

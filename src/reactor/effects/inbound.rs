@@ -25,7 +25,6 @@ use crate::reactor::conn::phase::{Input, Phase};
 use crate::reactor::conn::unread::Unread;
 use crate::reactor::core::Core;
 use crate::reactor::parts::metrics::Metrics;
-use crate::reactor::parts::work::Share;
 
 /// The result of one read.
 enum ReadResult {
@@ -60,6 +59,9 @@ impl Reactor {
     /// Reads from a connection with cold state: rates, unread input, a compressed message, or TLS.
     #[inline(never)]
     fn read_with_cold_state(&mut self, id: ConnId) {
+        if let Some(most) = self.core.plenty(id) {
+            return self.read_plenty(id, most);
+        }
         if self.core.conns.get(id).is_some_and(Connection::is_rated) {
             return self.read_rated(id);
         }
@@ -155,7 +157,7 @@ impl Reactor {
 
     /// Returns the bytes that were read.
     #[inline(always)]
-    fn read_socket(&mut self, id: ConnId) -> usize {
+    pub(crate) fn read_socket(&mut self, id: ConnId) -> usize {
         let Some(conn) = self.core.conns.get_mut(id) else {
             return 0;
         };
@@ -261,7 +263,7 @@ impl Reactor {
             return consumed;
         };
         let was_mid_message = since != Time::MAX;
-        let Share { frames: mut budget, mut fragments, .. } = self.share;
+        let mut budget = self.share.frames;
         while consumed < input.len() && budget > 0 && !self.core.work.is_spent() {
             // Checked before each frame: a handler, `on_open` included, may have paused or closed
             // it.
@@ -289,12 +291,7 @@ impl Reactor {
                             since = Time::MAX;
                         }
                         Some(event) => {
-                            let is_part =
-                                matches!(&event, Event::Compressed(part) if !part.is_last());
-                            match self.handle_event(id, event) {
-                                1 if is_part && fragments > 0 => fragments -= 1,
-                                used => budget = budget.saturating_sub(used),
-                            }
+                            budget = budget.saturating_sub(self.handle_event(id, event));
                             if !decoder.is_mid_message() {
                                 since = Time::MAX;
                             }
@@ -302,11 +299,7 @@ impl Reactor {
                         None => {
                             self.core.metrics.fragments_in += 1;
                             self.core.work.spend(FRAME_WORK);
-                            if fragments > 0 {
-                                fragments -= 1;
-                            } else {
-                                budget -= 1;
-                            }
+                            budget -= usize::from(!self.take_fragment());
                         }
                     }
                 }
@@ -321,6 +314,16 @@ impl Reactor {
             self.return_decoder(id, decoder, since);
         }
         consumed
+    }
+
+    /// Takes from the frames that a read with few tokens may handle besides its messages; false if there
+    /// are none. In the share, not beside the budget: a further local costs each message eight
+    /// instructions.
+    #[inline(never)]
+    fn take_fragment(&mut self) -> bool {
+        let has_one = self.share.fragments > 0;
+        self.share.fragments -= usize::from(has_one);
+        has_one
     }
 
     /// Decodes bytes that were read into the decoder's own buffer.
@@ -397,6 +400,9 @@ impl Reactor {
                 self.handle_message(id, service, message);
             }
             Event::Compressed(message) => match self.handle_compressed(id, message) {
+                Ok(ControlFlow::Continue(())) if !message.is_last() && self.take_fragment() => {
+                    return 0;
+                }
                 Ok(ControlFlow::Continue(())) => {}
                 // A gathered message is completed before the next frame is decoded.
                 Ok(ControlFlow::Break(())) => return usize::MAX,

@@ -40,6 +40,23 @@ type Reached = (Time, Limit);
 const BUCKETS: usize = 2 + SharedRate::ALL.len();
 
 impl Reactor {
+    /// Reads from an open connection that has plenty of tokens, at most so many bytes. The usual case,
+    /// apart from the others so that a rate which is not reached costs little.
+    #[inline(always)]
+    pub(crate) fn read_plenty(&mut self, id: ConnId, most: usize) {
+        let share_bytes = self.share.bytes;
+        self.share.bytes = share_bytes.min(most);
+        self.core.rated_read = Some(id);
+        let before = self.core.tokens_used();
+        let bytes = self.read_socket(id);
+        self.core.rated_read = None;
+        self.share.bytes = share_bytes;
+        let tokens = (self.core.tokens_used() - before) as usize;
+        if self.core.spend_alone(id, tokens, bytes) {
+            self.core.after_read(id);
+        }
+    }
+
     /// Reads from a connection with rates, as far as its tokens allow.
     #[inline(never)]
     pub(crate) fn read_rated(&mut self, id: ConnId) {
@@ -109,6 +126,7 @@ impl Core {
         if let Some(left) = std::mem::replace(&mut rates.shared[rate as usize], entered) {
             shared_rates.leave(left, *now);
         }
+        rates.is_alone = rates.shared.iter().all(Option::is_none);
     }
 
     /// Frees the buckets of a connection that has ended.
@@ -125,6 +143,49 @@ impl Core {
     #[inline]
     fn tokens_used(&self) -> u64 {
         self.metrics.messages_in + self.metrics.controls_in
+    }
+
+    /// The most bytes of the next read, if the connection has plenty of tokens: then nothing but the
+    /// socket is read, and its buckets are its own.
+    #[inline(always)]
+    pub(crate) fn plenty(&self, id: ConnId) -> Option<usize> {
+        let conn = self.conns.get(id).filter(|conn| conn.is_open())?;
+        let cold = conn.cold.as_deref()?;
+        let rates = cold.rates.as_deref().filter(|rates| rates.is_alone)?;
+        let limits = self.router.rates(conn.route);
+        let has = |pace: &Option<Pace>, bucket: Bucket| {
+            pace.as_ref().is_none_or(|pace| bucket.has_plenty(pace, self.now))
+        };
+        let has_plenty = has(&limits.messages, rates.messages) && has(&limits.bytes, rates.bytes);
+        (has_plenty && cold.is_passive()).then_some(rates.read_bytes_max as usize)
+    }
+
+    /// Takes the tokens that a read has used of buckets that are the connection's own. Whether
+    /// [`Core::after_read`] must follow: input may be held, or left in the socket.
+    #[inline(always)]
+    fn spend_alone(&mut self, id: ConnId, messages: usize, bytes: usize) -> bool {
+        let Core { conns, router, now, .. } = self;
+        let Some(conn) = conns.get_mut(id) else {
+            return false;
+        };
+        let limits = router.rates(conn.route);
+        let holds_input = conn.readable || conn.input_bytes > 0 || conn.decoder.held_bytes() > 0;
+        let Some(cold) = conn.cold.as_deref_mut() else {
+            return holds_input;
+        };
+        let is_passive = cold.is_passive();
+        let is_whole = is_passive || cold.unread.is_none();
+        let Some(rates) = cold.rates.as_deref_mut() else {
+            return true;
+        };
+        rates.note_read(bytes, is_whole);
+        if let Some(pace) = &limits.messages {
+            rates.messages.spend(pace, messages, *now);
+        }
+        if let Some(pace) = &limits.bytes {
+            rates.bytes.spend(pace, bytes, *now);
+        }
+        holds_input || !is_passive
     }
 
     /// What the next read of a connection may take; `None` if it may take nothing now.
