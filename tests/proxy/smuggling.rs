@@ -1,6 +1,7 @@
 //! Requests that two parsers could read differently, through the real binary to an upstream that records
 //! each byte: it gets one unambiguous request on each connection, or nothing.
 
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -160,10 +161,12 @@ fn a_body_reaches_the_upstream_as_a_body_and_what_follows_as_a_request_of_its_ow
     for (stream, expected) in cases {
         let mut client = Client::tcp(front.address);
         client.raw(format!("{stream}{SMUGGLED}").as_bytes());
-        for expected in [&expected, &second] {
+        for _ in 0..2 {
             assert!(client.head().starts_with("HTTP/1.1 204 "), "{stream:?}");
-            assert_eq!(recorder.stream(), *expected, "{stream:?}");
         }
+        // Each has a connection to the upstream, and the two may end in either order.
+        let recorded = BTreeSet::from([recorder.stream(), recorder.stream()]);
+        assert_eq!(recorded, BTreeSet::from([expected, second.clone()]), "{stream:?}");
     }
 }
 
