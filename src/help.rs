@@ -23,7 +23,7 @@ static TOPICS: [Topic; 14] = [
     topic!("services", "paths, their services, the route file"),
     topic!("settings", "flags, environment variables, the file, weir check"),
     topic!("operating", "start and stop, log, metrics, a reverse proxy in front"),
-    topic!("admission", "who may connect: gates, identities, refusals"),
+    topic!("admission", "gates, identities and refusals of clients"),
     topic!("limits", "each limit, its default, and what happens when it is reached"),
     topic!("tls", "wss:// listeners, client certificates, reload"),
     topic!("compression", "permessage-deflate: modes, memory, when to disable it"),

@@ -51,7 +51,7 @@ impl LogFile {
         Ok(true)
     }
 
-    /// The last complete line of a regular file; `None` if there is none. An incomplete line after it,
+    /// The last complete line of a regular file; `None` without one. An incomplete line after it,
     /// which a crash may have left, is removed.
     ///
     /// # Errors

@@ -42,7 +42,7 @@ impl Writer {
     /// Opens the file; its last complete line continues the chain.
     ///
     /// # Errors
-    /// The file cannot be used, or its last line is none of an audit log.
+    /// The file cannot be used, or its last line is not of an audit log.
     pub(super) fn open(path: &Path, key: Option<Key>, shared: Arc<Shared>) -> io::Result<Writer> {
         let mut file = LogFile::open(path)?;
         let line = file.last_line()?;

@@ -54,6 +54,7 @@ mod tls;
 mod values;
 
 use std::collections::HashMap;
+use std::error::Error;
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
@@ -139,6 +140,19 @@ impl Sources {
     }
 }
 
+/// A file, with the key that names it and the key's place.
+type NamedFile = (PathBuf, String, Place);
+
+/// The error of a file, at the key that names it.
+fn bad_file(named: Option<&NamedFile>, error: Box<dyn Error>) -> ConfigError {
+    match named {
+        Some((_, key, place)) => {
+            ConfigError::BadFile { place: place.clone(), key: key.clone(), error }
+        }
+        None => ConfigError::Contradiction { place: None, why: error.to_string() },
+    }
+}
+
 impl Config {
     /// The routes by their paths, of which each has one.
     pub(crate) fn routes_by_path(&self) -> HashMap<&str, &RouteConfig> {
@@ -170,11 +184,7 @@ impl Config {
     }
 
     /// Checks that certificates and keys can be loaded; each of `files` has its key and place.
-    fn check_files(
-        &self,
-        files: &[(PathBuf, String, Place)],
-        dates: Dates,
-    ) -> Result<(), ConfigError> {
+    fn check_files(&self, files: &[NamedFile], dates: Dates) -> Result<(), ConfigError> {
         let upstreams = self.networks.iter().map(|network| network.gateway.check());
         let pools = self.pools.iter().map(PoolSettings::check_tls);
         let mut all = self.server.tls.iter().map(TlsSettings::check).chain(upstreams).chain(pools);
@@ -185,46 +195,27 @@ impl Config {
             return Ok(());
         };
         let named = files.iter().find(|(path, ..)| error.path() == Some(path));
-        Err(match named {
-            Some((_, key, place)) => ConfigError::BadFile {
-                place: place.clone(),
-                key: key.clone(),
-                error: Box::new(error),
-            },
-            None => ConfigError::Contradiction { place: None, why: error.to_string() },
-        })
+        Err(bad_file(named, error.into()))
     }
 
     /// Checks the key of the audit log; each of `files` has its key and place.
-    fn check_audit_key(&self, files: &[(PathBuf, String, Place)]) -> Result<(), ConfigError> {
+    fn check_audit_key(&self, files: &[NamedFile]) -> Result<(), ConfigError> {
         let Some(audit) = &self.server.audit else {
             return Ok(());
         };
         audit.check().map_err(|error| {
             let named = files.iter().find(|(path, ..)| audit.key.as_ref() == Some(path));
-            match named {
-                Some((_, key, place)) => {
-                    ConfigError::BadFile { place: place.clone(), key: key.clone(), error }
-                }
-                None => ConfigError::Contradiction { place: None, why: error.to_string() },
-            }
+            bad_file(named, error)
         })
     }
 
     /// Checks the files of gates; each of `files` has its key and place.
-    fn check_gates(&self, files: &[(PathBuf, String, Place)]) -> Result<(), ConfigError> {
+    fn check_gates(&self, files: &[NamedFile]) -> Result<(), ConfigError> {
         let Some(error) = self.auths.iter().find_map(|auth| auth.check_files().err()) else {
             return Ok(());
         };
         let named = files.iter().find(|(path, ..)| error.path() == Some(path));
-        Err(match named {
-            Some((_, key, place)) => ConfigError::BadFile {
-                place: place.clone(),
-                key: key.clone(),
-                error: Box::new(error),
-            },
-            None => ConfigError::Contradiction { place: None, why: error.to_string() },
-        })
+        Err(bad_file(named, error.into()))
     }
 
     fn merge(file: File, variables: Layer, flags: Layer) -> Result<Config, ConfigError> {

@@ -8,7 +8,7 @@
 //! | [`services`] | the paths, the services behind them, the route file |
 //! | [`settings`] | flags, environment variables, the file, `weir check` |
 //! | [`operating`] | start and stop, log, metrics, health checks, a reverse proxy in front |
-//! | [`admission`] | who may connect: gates, identities, refusals that a browser can read |
+//! | [`admission`] | gates, identities, refusals that a browser can read |
 //! | [`limits`] | each limit, its default, and what happens when it is reached |
 //! | [`tls`] | `wss://` listeners, client certificates, reload |
 //! | [`compression`] | permessage-deflate: modes, memory, when to switch it off |

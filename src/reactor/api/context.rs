@@ -564,7 +564,7 @@ impl<'a> Context<'a> {
         self.core.identity(self.core.served, conn)
     }
 
-    /// The gate that the called service is; `None`: it is none.
+    /// The gate that the called service is; `None` if it is not a gate.
     pub fn own_gate(&self) -> Option<GateId> {
         let gate = GateId(self.core.served);
         self.core.router.gate(gate).is_some().then_some(gate)

@@ -273,7 +273,7 @@ impl Core {
                 self.close(id, CloseReason::Rate(Excess::Bytes));
                 None
             }
-            // Only a whole message is one too many: a fragment is none, and neither is a Close.
+            // Only a whole message exceeds the rate: a fragment or a Close does not.
             Some(_) if closes_at_once => Some(Allowance { messages: 1, is_last: true, ..allowed }),
             Some((until, limit)) => {
                 self.throttle(id, RatePause { since: now, until, limit });

@@ -14,7 +14,7 @@ use crate::reactor::conn::phase::Phase;
 use crate::reactor::core::Core;
 
 impl Core {
-    /// Determines the reserve: there is none unless a route has a gate or a high priority.
+    /// Determines the reserve: it is 0 unless a route has a gate or a high priority.
     pub(crate) fn review_reserve(&mut self) {
         let percent = usize::from(self.settings.reserve_percent);
         let whole = self.settings.connections_max.saturating_mul(percent) / 100;

@@ -27,7 +27,7 @@ impl Redaction {
         Redaction { conn, head: addresses(head), parts: Vec::new() }
     }
 
-    /// Marks a part of the head of this connection's request; false if it is none.
+    /// Marks a part of the head of this connection's request; false if it is not within that head.
     pub(crate) fn mark(&mut self, conn: ConnId, part: &[u8]) -> bool {
         let Range { start, end } = addresses(part);
         if conn != self.conn || start < self.head.start || end > self.head.end {

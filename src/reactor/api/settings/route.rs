@@ -103,7 +103,7 @@ with_setters! {
         /// to this route.
         pub bytes_rate_per_address: Option<Rate> = None,
         /// Like [`messages_rate`](field@RouteSettings::messages_rate), for all connections of one subject
-        /// of the route's gate to this route. Without an identity there is none.
+        /// of the route's gate to this route. Connections without an identity are not limited by it.
         pub messages_rate_per_subject: Option<Rate> = None,
         /// What happens to a connection above one of these rates.
         pub over: OverRate = OverRate::Pause,
