@@ -7,10 +7,14 @@
 
 use std::fmt;
 use std::io::{self, Read, Take};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use ureq::Agent;
-use ureq::http::Response;
+use ureq::config::Config;
+use ureq::http::{Response, Uri};
+use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 
 use super::tls::UpstreamTls;
 use super::url::UpstreamUrl;
@@ -50,6 +54,31 @@ pub(crate) enum HttpFailure {
     Broken,
 }
 
+/// Resolves the host of the upstream. ureq resolves on a thread of its own for each request, because
+/// that may take longer than the timeout, even if the host is an address.
+#[derive(Debug)]
+struct UpstreamResolver {
+    by_name: DefaultResolver,
+    /// If the host is an address.
+    address: Option<SocketAddr>,
+}
+
+impl Resolver for UpstreamResolver {
+    fn resolve(
+        &self,
+        uri: &Uri,
+        config: &Config,
+        timeout: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        let Some(address) = self.address else {
+            return self.by_name.resolve(uri, config, timeout);
+        };
+        let mut addresses = self.empty();
+        addresses.push(address);
+        Ok(addresses)
+    }
+}
+
 impl HttpClient {
     /// A client that keeps up to `connections` idle connections.
     pub(crate) fn new(
@@ -58,7 +87,7 @@ impl HttpClient {
         connections: usize,
     ) -> HttpClient {
         let tls = tls.map(|tls| tls.http);
-        let agent = Agent::config_builder()
+        let config = Agent::config_builder()
             .proxy(None)
             .max_redirects(0)
             .http_status_as_error(false)
@@ -67,8 +96,10 @@ impl HttpClient {
             .max_idle_age(IDLE_MAX)
             .max_idle_connections(connections)
             .max_idle_connections_per_host(connections)
-            .build()
-            .new_agent();
+            .build();
+        let resolver =
+            UpstreamResolver { by_name: DefaultResolver::default(), address: url.address() };
+        let agent = Agent::with_parts(config, DefaultConnector::default(), resolver);
         HttpClient { url: url.clone(), agent }
     }
 

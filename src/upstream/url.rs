@@ -4,7 +4,6 @@
 //! cannot leak them. [`UpstreamUrl::full_text`] is the one way to the whole URL.
 
 use std::fmt;
-#[cfg(feature = "proxy")]
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
@@ -75,14 +74,19 @@ impl UpstreamUrl {
         (self.host.trim_matches(['[', ']']).to_owned(), self.port)
     }
 
+    /// Its address, if the host is one and not a name.
+    pub(crate) fn address(&self) -> Option<SocketAddr> {
+        let (host, port) = self.host_and_port();
+        host.parse::<IpAddr>().ok().map(|address| SocketAddr::new(address, port))
+    }
+
     /// Host and port as one text, in one form for equal hosts: lower case, an address as Rust prints
     /// it, IPv6 in brackets.
     #[cfg(feature = "proxy")]
     pub(crate) fn host_port_text(&self) -> String {
-        let (host, port) = self.host_and_port();
-        match host.parse::<IpAddr>() {
-            Ok(address) => SocketAddr::new(address, port).to_string(),
-            Err(_) => format!("{}:{port}", host.to_ascii_lowercase()),
+        match self.address() {
+            Some(address) => address.to_string(),
+            None => format!("{}:{}", self.host.to_ascii_lowercase(), self.port),
         }
     }
 

@@ -154,14 +154,19 @@ struct Pool<J, D, K> {
     ready: Condvar,
     notifier: Notifier,
     work: Box<dyn Fn(J) -> Step<J, D> + Send + Sync>,
+    /// Apart from the state, since starting a thread takes long.
+    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 struct State<J, D, K> {
     queue: Queue<J, K>,
     results: VecDeque<Finished<D, K>>,
-    threads: Vec<JoinHandle<()>>,
+    /// Threads that were started, or are being started.
+    threads: usize,
     /// Threads that wait for a job, or will take one next.
     idle: usize,
+    /// Whether a thread is being started that has not looked for a job yet.
+    is_starting: bool,
     is_closed: bool,
 }
 
@@ -176,19 +181,14 @@ where
         settings: WorkerSettings,
         work: impl Fn(J) -> Step<J, D> + Send + Sync + 'static,
     ) -> Workers<J, D, K> {
-        let state = State {
-            queue: Queue::new(settings.high_in_a_row_max),
-            results: VecDeque::new(),
-            threads: Vec::new(),
-            idle: 0,
-            is_closed: false,
-        };
+        let state = State::new(settings.high_in_a_row_max);
         let pool = Pool {
             settings,
             state: Mutex::new(state),
             ready: Condvar::new(),
             notifier,
             work: Box::new(work),
+            threads: Mutex::default(),
         };
         Workers { queue: WorkQueue(Arc::new(pool)), results: VecDeque::new() }
     }
@@ -213,7 +213,7 @@ where
     pub fn load(&self) -> WorkerLoad {
         let state = self.queue.0.lock();
         let State { queue, threads, .. } = &*state;
-        WorkerLoad { queued: queue.len, running: queue.running, threads: threads.len() }
+        WorkerLoad { queued: queue.len, running: queue.running, threads: *threads }
     }
 
     /// Puts jobs from other threads, for example from a job of another pool.
@@ -225,8 +225,8 @@ where
     pub fn join(self) {
         let pool = Arc::clone(&self.queue.0);
         drop(self);
-        let threads = std::mem::take(&mut pool.lock().threads);
-        for thread in threads {
+        // A thread that was starting another one adds it before it ends.
+        while let Some(thread) = pool.next_thread() {
             if thread.join().is_err() {
                 log::error!("a thread of {} has panicked", pool.settings.name);
             }
@@ -253,69 +253,137 @@ where
         if jobs >= self.0.settings.jobs_max {
             return Err(TrySendError::Full(task.job));
         }
-        if state.threads.is_empty() && !self.start_thread(&mut state) {
-            return Err(TrySendError::Full(task.job));
+        if state.reserve_first() {
+            drop(state);
+            if !start_thread(&self.0) {
+                return Err(TrySendError::Full(task.job));
+            }
+            state = self.0.lock();
         }
         state.queue.put(task);
-        let may_start = state.threads.len() < self.0.settings.threads_max;
-        if may_start && state.queue.ready() > state.idle {
-            self.start_thread(&mut state);
-        }
+        let starts = state.reserve_thread(self.0.settings.threads_max);
         drop(state);
+        if starts {
+            start_thread(&self.0);
+        }
         self.0.ready.notify_one();
         Ok(())
     }
+}
 
-    /// Starts one more thread; false if the system has none.
-    fn start_thread(&self, state: &mut State<J, D, K>) -> bool {
-        let WorkerSettings { name, stack_bytes, .. } = &self.0.settings;
-        let pool = Arc::clone(&self.0);
-        let thread = thread::Builder::new().name(name.clone()).stack_size(*stack_bytes);
-        let started = thread.spawn(move || pool.run());
-        let started =
-            started.inspect_err(|error| log::error!("cannot start a thread of {name}: {error}"));
-        let is_started = started.is_ok();
-        state.threads.extend(started);
-        // Counted as idle until it takes a job.
-        state.idle += usize::from(is_started);
-        is_started
+impl<J, D, K: Clone + Eq + Hash> State<J, D, K> {
+    fn new(high_in_a_row_max: usize) -> State<J, D, K> {
+        State {
+            queue: Queue::new(high_in_a_row_max),
+            results: VecDeque::new(),
+            threads: 0,
+            idle: 0,
+            is_starting: false,
+            is_closed: false,
+        }
+    }
+
+    /// Reserves the first thread of the pool.
+    fn reserve_first(&mut self) -> bool {
+        self.threads == 0 && self.reserve()
+    }
+
+    /// Reserves one more thread, if jobs wait for it and no other one is being started.
+    fn reserve_thread(&mut self, most: usize) -> bool {
+        let is_needed = self.queue.ready() > self.idle && self.threads < most;
+        is_needed && self.reserve()
+    }
+
+    /// A thread starts the next one when it takes its first job: a burst of jobs costs the loop the
+    /// start of one thread.
+    fn reserve(&mut self) -> bool {
+        let may_start = !self.is_starting && !self.is_closed;
+        if may_start {
+            self.is_starting = true;
+            self.threads += 1;
+            self.idle += 1;
+        }
+        may_start
+    }
+
+    fn cancel_reserved(&mut self) {
+        self.is_starting = false;
+        self.threads -= 1;
+        self.idle -= 1;
+    }
+}
+
+/// Starts a thread that was reserved; false if the system has none.
+fn start_thread<J, D, K>(pool: &Arc<Pool<J, D, K>>) -> bool
+where
+    J: Send + 'static,
+    D: Send + 'static,
+    K: Clone + Eq + Hash + Send + 'static,
+{
+    let WorkerSettings { name, stack_bytes, .. } = &pool.settings;
+    let thread = thread::Builder::new().name(name.clone()).stack_size(*stack_bytes);
+    let of_thread = Arc::clone(pool);
+    match thread.spawn(move || run(&of_thread)) {
+        Ok(thread) => {
+            pool.lock_threads().push(thread);
+            true
+        }
+        Err(error) => {
+            log::error!("cannot start a thread of {name}: {error}");
+            pool.lock().cancel_reserved();
+            false
+        }
+    }
+}
+
+/// Runs jobs until the pool is closed.
+fn run<J, D, K>(pool: &Arc<Pool<J, D, K>>)
+where
+    J: Send + 'static,
+    D: Send + 'static,
+    K: Clone + Eq + Hash + Send + 'static,
+{
+    pool.lock().is_starting = false;
+    while let Some((task, starts)) = pool.take() {
+        if starts {
+            start_thread(pool);
+        }
+        pool.run(task);
     }
 }
 
 impl<J, D, K: Clone + Eq + Hash> Pool<J, D, K> {
-    /// Runs jobs until the pool is closed.
-    fn run(&self) {
-        while let Some(Task { job, key, priority, is_ordered }) = self.take() {
-            // Unwind-safe: a thread keeps no state between two jobs.
-            let step = catch_unwind(AssertUnwindSafe(|| (self.work)(job)));
-            let mut state = self.lock();
-            state.idle += 1;
-            let result = match step {
-                Ok(Step::Again(job)) => {
-                    state.queue.put_again(Task { job, key, priority, is_ordered });
-                    continue;
-                }
-                Ok(Step::Done(done)) => Some(Finished::Done(done)),
-                Ok(Step::Forwarded) => None,
-                Err(_) => Some(Finished::Lost(key.clone())),
-            };
-            state.queue.finish(&key, is_ordered);
-            let is_result = result.is_some();
-            state.results.extend(result);
-            drop(state);
-            if is_result {
-                self.notifier.notify();
+    fn run(&self, Task { job, key, priority, is_ordered }: Task<J, K>) {
+        // Unwind-safe: a thread keeps no state between two jobs.
+        let step = catch_unwind(AssertUnwindSafe(|| (self.work)(job)));
+        let mut state = self.lock();
+        state.idle += 1;
+        let result = match step {
+            Ok(Step::Again(job)) => {
+                return state.queue.put_again(Task { job, key, priority, is_ordered });
             }
+            Ok(Step::Done(done)) => Some(Finished::Done(done)),
+            Ok(Step::Forwarded) => None,
+            Err(_) => Some(Finished::Lost(key.clone())),
+        };
+        state.queue.finish(&key, is_ordered);
+        let is_result = result.is_some();
+        state.results.extend(result);
+        drop(state);
+        if is_result {
+            self.notifier.notify();
         }
     }
 
-    /// Waits for the next job; `None` when the pool is closed.
-    fn take(&self) -> Option<Task<J, K>> {
+    /// Waits for the next job; `None` when the pool is closed. Also whether the caller must start one
+    /// more thread, because further jobs wait.
+    fn take(&self) -> Option<(Task<J, K>, bool)> {
         let mut state = self.lock();
         while !state.is_closed {
             if let Some(task) = state.queue.take() {
                 state.idle -= 1;
-                return Some(task);
+                let starts = state.reserve_thread(self.settings.threads_max);
+                return Some((task, starts));
             }
             state = self.ready.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
@@ -326,6 +394,14 @@ impl<J, D, K: Clone + Eq + Hash> Pool<J, D, K> {
 impl<J, D, K> Pool<J, D, K> {
     fn lock(&self) -> MutexGuard<'_, State<J, D, K>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_threads(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn next_thread(&self) -> Option<JoinHandle<()>> {
+        self.lock_threads().pop()
     }
 }
 
@@ -355,5 +431,30 @@ impl<J, D, K> fmt::Debug for Workers<J, D, K> {
 impl<J, D, K> fmt::Debug for WorkQueue<J, D, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("WorkQueue")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_of_jobs_starts_one_thread_which_starts_the_next() {
+        let mut state = State::<(), (), u32>::new(1);
+        assert!(state.reserve_first() && !state.reserve_first());
+        for key in 0..3 {
+            state.queue.put(Task::new(key, ()));
+            assert!(!state.reserve_thread(2), "the first one is being started");
+        }
+        // It runs, and takes a job.
+        state.is_starting = false;
+        assert!(state.queue.take().is_some());
+        state.idle -= 1;
+        assert!(state.reserve_thread(2) && state.threads == 2);
+        state.is_starting = false;
+        assert!(!state.reserve_thread(2), "there are as many as allowed");
+        state.cancel_reserved();
+        state.is_closed = true;
+        assert!(!state.reserve_thread(2), "the pool is closed");
     }
 }
