@@ -45,6 +45,7 @@ use self::api::budget::{EVENTS_PER_POLL, READ_BYTES};
 use self::api::settings::{GateSettings, ListenSettings, RouteSettings, Settings};
 use self::core::Core;
 use self::parts::listener::{Listener, Reserve};
+use self::parts::load::slow_turn;
 use self::parts::mailbox::Notifiers;
 use self::parts::observed::Observed;
 use self::parts::rounds::Rounds;
@@ -197,6 +198,7 @@ impl Reactor {
         let registry = poll.registry().try_clone()?;
         let notifiers = Notifiers::new(&registry)?;
         let stats = settings.turn_stats.then(|| TurnStats::new(Time::ZERO, &Metrics::default()));
+        let rounds = Rounds::new(slow_turn(&settings));
         Ok(Reactor {
             events: Events::with_capacity(EVENTS_PER_POLL),
             scratch: vec![0; READ_BYTES].into_boxed_slice(),
@@ -206,7 +208,7 @@ impl Reactor {
             reserve: Reserve::new(),
             core: Core::new(settings, registry, notifiers)?,
             share: Share::default(),
-            rounds: Rounds::default(),
+            rounds,
             shutdown: None,
             signal_handler: None,
             stats,

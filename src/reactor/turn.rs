@@ -45,7 +45,9 @@ impl Reactor {
         };
         self.previous = self.core.now;
         self.ended = end;
-        self.rounds.end_turn(self.core.now, end);
+        if let Some(is_slow) = self.rounds.end_turn(self.core.now, end) {
+            self.core.load.end_turn(is_slow);
+        }
         self.core.metrics.turns_took.count(end.since(self.core.now));
         if cfg!(debug_assertions) {
             self.core.check_ledger();

@@ -54,14 +54,23 @@ impl Reactor {
         }
     }
 
-    /// Limits the share of a connection in this read phase by its priority.
+    /// Limits the share of a connection in this read phase by its priority. Returns false if the phase has
+    /// lasted too long: then it ends, and this connection is the first of the next turn, unless it
+    /// `is_first` already. Budgets know nothing of handlers that block, so this reads the clock.
     #[cold]
     #[inline(never)]
-    pub(crate) fn limit_share(&mut self, id: ConnId) {
+    pub(crate) fn limit_read(&mut self, id: ConnId, is_first: bool) -> bool {
+        let lasted = self.clock().since(self.core.now);
+        if !is_first && self.core.load.is_read_time_over(lasted) {
+            self.core.queues.read.push_front(id);
+            self.core.work.end_phase();
+            return false;
+        }
         if let Some(conn) = self.core.conns.get(id) {
             let limit = self.core.load.read_limit(conn.priority());
             self.share = self.share.at_level(limit, conn.is_open());
         }
+        true
     }
 }
 

@@ -71,8 +71,8 @@ impl Reactor {
                 self.core.queues.postponed.push(id);
                 continue;
             }
-            if self.core.load.limits_reads {
-                self.limit_share(id);
+            if self.core.load.limits_reads && !self.limit_read(id, read == 1) {
+                return read - 1;
             }
             self.core.work.serve(self.share.units);
             self.read(id);

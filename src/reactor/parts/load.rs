@@ -9,7 +9,8 @@ use super::load_level::{Change, LoadLevel, Thresholds};
 use super::rounds::Rounds;
 use super::usage::Usage;
 use crate::reactor::api::budget::{
-    CRITICAL_READ_BYTES, ELEVATED_READ_BYTES, LOW_MESSAGES, NORMAL_MESSAGES, TRIM_INTERVAL,
+    CRITICAL_READ_BYTES, ELEVATED_READ_BYTES, LOW_MESSAGES, NORMAL_MESSAGES, READ_BYTES,
+    TRIM_INTERVAL,
 };
 use crate::reactor::api::level::{Level, Resource};
 use crate::reactor::api::priority::Priority;
@@ -56,8 +57,13 @@ pub(crate) struct LoadState {
     pub(crate) stopped_until: Time,
     /// The level that services know.
     pub(crate) announced: Level,
-    /// Whether reads of low and normal priority are limited. Derived from the level, as the fields
-    /// below: a read checks one byte.
+    /// Whether the last turn was slow: the next read phase takes single messages of low and normal
+    /// priority.
+    is_slow: bool,
+    /// The longest read phase while reads are limited.
+    read_time_max: Duration,
+    /// Whether reads are limited: the load is above normal, or the last turn was slow. Derived, as the
+    /// fields below: a read checks one byte.
     pub(crate) limits_reads: bool,
     /// By how many bits `outbox_grace` is shifted.
     pub(crate) grace_shift: u32,
@@ -79,6 +85,8 @@ impl LoadState {
             is_timer_set: false,
             stopped_until: Time::ZERO,
             announced: Level::Normal,
+            is_slow: false,
+            read_time_max: slow_turn(settings),
             limits_reads: false,
             grace_shift: 0,
             is_uncompressed: false,
@@ -116,9 +124,24 @@ impl LoadState {
         change
     }
 
+    /// Notes whether the turn that has ended was slow.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn end_turn(&mut self, is_slow: bool) {
+        if is_slow != self.is_slow {
+            self.is_slow = is_slow;
+            self.derive();
+        }
+    }
+
+    /// Whether a read phase has lasted long enough, if reads are limited: the rest waits for the next turn.
+    pub(crate) fn is_read_time_over(&self, lasted: Duration) -> bool {
+        lasted >= self.read_time_max
+    }
+
     fn derive(&mut self) {
         let work = self.levels.of_work();
-        self.limits_reads = work > Level::Normal;
+        self.limits_reads = work > Level::Normal || self.is_slow;
         self.grace_shift = work as u32;
         self.is_uncompressed = self.levels.of(Resource::Delay) == Level::Critical;
     }
@@ -158,14 +181,22 @@ impl LoadState {
     /// What a read of a connection of this priority is limited to, if it is.
     pub(crate) fn read_limit(&self, priority: Priority) -> Option<ReadLimit> {
         let (messages, bytes) = match (self.work_level(), priority) {
-            (Level::Normal, _) | (_, Priority::High | Priority::Critical) => return None,
+            (_, Priority::High | Priority::Critical) => return None,
+            (Level::Normal, _) if !self.is_slow => return None,
+            (Level::Normal, _) => (1, READ_BYTES),
             (Level::Elevated, Priority::Low) => (LOW_MESSAGES[0], ELEVATED_READ_BYTES),
             (Level::Elevated, Priority::Normal) => (NORMAL_MESSAGES[0], ELEVATED_READ_BYTES),
             (Level::Critical, Priority::Low) => (LOW_MESSAGES[1], CRITICAL_READ_BYTES),
             (Level::Critical, Priority::Normal) => (NORMAL_MESSAGES[1], CRITICAL_READ_BYTES),
         };
+        let messages = if self.is_slow { 1 } else { messages };
         Some(ReadLimit { messages, bytes })
     }
+}
+
+/// Turns from this length on are slow: a single one delays events as much as a critical load does.
+pub(crate) fn slow_turn(settings: &Settings) -> Duration {
+    if settings.levels { settings.delay_critical } else { Duration::MAX }
 }
 
 /// The thresholds in the order of [`Resource::ALL`].
@@ -227,6 +258,24 @@ mod tests {
         assert_eq!(limits(Level::Elevated), elevated);
         let critical = [(false, Some((8, 16 * KIB))), (false, Some((20, 16 * KIB))), free, free];
         assert_eq!(limits(Level::Critical), critical);
+    }
+
+    #[test]
+    fn a_slow_turn_limits_the_reads_of_the_next_one() {
+        for level in Level::ALL {
+            let mut load = at(level);
+            let messages = |load: &LoadState| {
+                Priority::ALL.map(|priority| load.read_limit(priority).map(|limit| limit.messages))
+            };
+            let before = (load.limits_reads, messages(&load));
+            load.end_turn(true);
+            let slow = [Some(1), Some(1), None, None];
+            assert_eq!((load.limits_reads, messages(&load)), (true, slow), "{level}");
+            load.end_turn(false);
+            assert_eq!((load.limits_reads, messages(&load)), before, "{level}");
+        }
+        let millis = Duration::from_millis;
+        assert!(!unread().is_read_time_over(millis(49)) && unread().is_read_time_over(millis(50)));
     }
 
     #[test]

@@ -20,8 +20,13 @@ const UNIT_SECONDS: f64 = (1 << UNIT_SHIFT) as f64 / 1e9;
 pub(crate) struct Rounds {
     /// Σ t of turns, in nanoseconds.
     busy: u64,
-    /// Turns from this length on are more than a short round: all of them while a round is open.
+    /// Turns from this length on are more than a short round: all of them while a round is open, and
+    /// after a slow turn.
     long_from: u64,
+    /// Turns from this length on are slow.
+    slow_from: u64,
+    /// Whether the last turn was slow.
+    is_slow: bool,
     /// Σ t² of ended rounds, in square units.
     squares: u64,
     /// Whether the round has not ended with its turn: connections are left to be read.
@@ -41,6 +46,8 @@ impl Default for Rounds {
         Rounds {
             busy: 0,
             long_from: SHORT_NANOS,
+            slow_from: u64::MAX,
+            is_slow: false,
             squares: 0,
             is_open: false,
             since: Time::ZERO,
@@ -52,6 +59,12 @@ impl Default for Rounds {
 }
 
 impl Rounds {
+    /// Rounds of a loop whose turns are slow from this length on.
+    pub(crate) fn new(slow_from: Duration) -> Rounds {
+        let slow_from = u64::try_from(slow_from.as_nanos()).unwrap_or(u64::MAX);
+        Rounds { slow_from, ..Rounds::default() }
+    }
+
     /// Records that a turn, which started at `now`, has read only `read` of the `queued` connections.
     #[cold]
     pub(crate) fn count_reads(&mut self, now: Time, queued: usize, read: usize) {
@@ -65,30 +78,29 @@ impl Rounds {
         self.left = self.left.saturating_sub(read);
     }
 
-    /// Adds the round of a turn, or ends an open round that has read all its connections.
+    /// Adds the round of a turn, or ends an open round that has read all its connections. Returns
+    /// whether the turn was slow, if that may have changed.
     #[inline(always)]
-    pub(crate) fn end_turn(&mut self, now: Time, end: Time) {
+    pub(crate) fn end_turn(&mut self, now: Time, end: Time) -> Option<bool> {
         let nanos = end.as_nanos() - now.as_nanos();
         self.busy += nanos;
-        if nanos >= self.long_from {
-            self.end_long_turn(nanos, end);
-        }
+        (nanos >= self.long_from).then(|| self.end_long_turn(nanos, end))
     }
 
     #[cold]
     #[inline(never)]
-    fn end_long_turn(&mut self, nanos: u64, end: Time) {
-        if !self.is_open {
-            self.squares += square(nanos);
-            return;
-        }
+    fn end_long_turn(&mut self, nanos: u64, end: Time) -> bool {
         // A turn that leaves nothing has read what was left of the round, too.
         let is_cut = std::mem::replace(&mut self.is_cut, false);
-        if !is_cut || self.left == 0 {
+        if !self.is_open {
+            self.squares += square(nanos);
+        } else if !is_cut || self.left == 0 {
             self.is_open = false;
-            self.long_from = SHORT_NANOS;
             self.squares += square(end.as_nanos() - self.since.as_nanos());
         }
+        self.is_slow = nanos >= self.slow_from;
+        self.long_from = if self.is_open || self.is_slow { 0 } else { SHORT_NANOS };
+        self.is_slow
     }
 
     /// Shifts an open round, whose time the process was stopped for.
@@ -164,6 +176,21 @@ mod tests {
         assert!(!rounds.is_open);
         let (waited, busy) = rounds.take(at(250), WINDOW);
         assert!(is_near(waited, 0.06 * 0.06 / 0.25) && is_near(busy, 0.24), "{waited} {busy}");
+    }
+
+    #[test]
+    fn the_turn_after_a_slow_one_is_reported_however_short_it_is() {
+        let mut rounds = Rounds::new(Duration::from_millis(50));
+        let micros = |start, length| {
+            let start = at(start);
+            (start, start + Duration::from_micros(length))
+        };
+        let mut ends = |(now, end)| rounds.end_turn(now, end);
+        assert_eq!(ends(micros(0, 10)), None);
+        assert_eq!(ends(micros(1, 49_999)), Some(false));
+        assert_eq!(ends(micros(60, 50_000)), Some(true));
+        assert_eq!(ends(micros(120, 10)), Some(false));
+        assert_eq!(ends(micros(121, 10)), None);
     }
 
     #[test]

@@ -46,6 +46,11 @@ impl Work {
         self.left = 0;
     }
 
+    /// Ends the phase: what is queued waits for the next turn.
+    pub(crate) fn end_phase(&mut self) {
+        (self.left, self.phase_left) = (0, 0);
+    }
+
     /// Limits the share of the present connection, for the frames of a tunnel with few tokens.
     #[cfg(feature = "proxy")]
     pub(crate) fn limit_share(&mut self, units: usize) {
