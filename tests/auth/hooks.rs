@@ -13,7 +13,7 @@ use weir::services::auth::settings::OnFailure;
 use weir::services::auth::{Hook, HookSettings};
 
 use super::gated::{Seen, TestFile, challenge, report, response, status_of};
-use crate::support::{Client, DEADLINE, Server, eventually, header, upgrade};
+use crate::support::{Client, DEADLINE, Server, TEXT, eventually, header, upgrade};
 
 /// A hook that reports the head of each request and sends these bytes.
 struct HookServer {
@@ -281,6 +281,34 @@ fn a_hook_that_hangs_delays_nobody_else() {
     }
     assert!(started.elapsed() < DEADLINE, "one after another they would take 40 s");
     assert!(hook.asked() <= 3, "one thread asks at a time, and not after the timeout");
+}
+
+/// All threads of the hook wait for an answer, and more requests for a thread.
+#[test]
+fn neighbours_are_served_while_all_threads_of_a_hook_hang() {
+    let hook = HookServer::new(Answer::Hang);
+    let (server, _seen) = hooked(hook.settings().timeout(DEADLINE), RouteSettings::default());
+    let mut neighbours: Vec<Client> =
+        (0..5).map(|_| Client::open(server.address, "/open")).collect();
+    let waiting: Vec<Client> = (0..2 * HookSettings::CONCURRENCY)
+        .map(|_| {
+            let mut client = Client::tcp(server.address);
+            client.raw(upgrade("/", "").as_bytes());
+            client
+        })
+        .collect();
+    eventually(|| hook.asked() == HookSettings::CONCURRENCY, "all threads hang");
+    for round in 0..20 {
+        for client in &mut neighbours {
+            client.text(&round.to_string());
+            client.expect(TEXT, round.to_string().as_bytes());
+        }
+    }
+    assert_eq!(hook.asked(), HookSettings::CONCURRENCY);
+    for client in &waiting {
+        client.stream.set_nonblocking(true).unwrap();
+        assert!(client.stream.peek(&mut [0]).is_err(), "it was answered meanwhile");
+    }
 }
 
 #[test]
