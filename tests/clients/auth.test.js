@@ -241,6 +241,62 @@ test('Chromium: the token in a subprotocol, and the reason of a refusal', TIMEOU
   }
 });
 
+test('Chromium: the page sends a token, and shows why it was refused', TIMEOUT, async () => {
+  const gate = await serve(`
+    [[auth]]
+    name = "users"
+    kind = "jwt"
+    algorithms = ["HS256"]
+    secret_file = "secret"
+    token_from = ["protocol"]
+    claims = ["role"]
+    [[route]]
+    path = "/"
+    service = "echo"
+    page = true
+    auth = "users"
+    refuse = "close"
+    [[route]]
+    path = "/admins"
+    service = "echo"
+    auth = "users"
+    require = ["role=admin"]
+    refuse = "close"
+    [[route]]
+    path = "/hidden"
+    service = "echo"
+    auth = "users"`);
+  const browser = await chromium.launch({ executablePath: process.env.CHROMIUM, args: FLAGS, timeout: 30_000 });
+  try {
+    const tab = await browser.newPage();
+    tab.setDefaultTimeout(WAIT_MS);
+    await tab.goto(`${gate.http}/`);
+    const shows = (selector, text) => tab.locator(selector).filter({ hasText: text }).waitFor();
+    const connect = async (route, token, state) => {
+      await tab.fill('#echo-path', route);
+      await tab.fill('#token', token);
+      await tab.click('#echo-connect');
+      await shows('#echo-state', state);
+    };
+    const user = jsonwebtoken.sign(claims(), SECRET);
+    await connect('/', user, 'open');
+    await tab.fill('#echo-input', 'grüße');
+    await tab.click('#echo-send');
+    await shows('#echo-log .got', 'grüße');
+    await tab.click('#echo-close');
+    await shows('#echo-state', 'closed 1000');
+    await connect('/', 'x', 'closed 3000 unauthorized');
+    await connect('/admins', user, 'closed 3003 forbidden');
+    await connect('/', '', 'closed 3000 unauthorized');
+    await connect('/hidden', 'x', 'browsers hide why');
+    await connect('/admins', jsonwebtoken.sign(claims({ role: 'admin' }), SECRET), 'open');
+    assert.ok(!(await tab.textContent('body')).includes(user), 'the page shows no token');
+  } finally {
+    await browser.close();
+    assert.deepEqual(await gate.stop(), { code: 0, signal: null });
+  }
+});
+
 /** A certificate for 127.0.0.1 and its authority, by openssl. */
 async function certificates() {
   const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'];
