@@ -2,7 +2,9 @@
 
 mod attacks;
 mod binary;
-mod gated;
+mod expiring;
+mod front;
+pub mod gated;
 mod hooks;
 mod keys;
 mod places;

@@ -2,6 +2,7 @@
 
 mod answers;
 mod choice;
+mod ends;
 pub mod front;
 mod heads;
 mod health;

@@ -9,6 +9,7 @@ use super::phase::{Input, Phase};
 use super::pipe::{Ending, Flow, Pipe, Side, Tunnel};
 use crate::protocol::ProtocolError;
 use crate::reactor::api::close_reason::CloseReason;
+use crate::reactor::api::id::ConnId;
 use crate::reactor::api::record::Traffic;
 use crate::reactor::api::settings::{RouteSettings, Settings};
 use crate::reactor::api::time::Time;
@@ -21,6 +22,11 @@ impl Connection {
 
     pub(crate) fn pipe(&self) -> Option<&Pipe> {
         self.cold.as_ref()?.pipe.as_deref()
+    }
+
+    /// The other side of its pipe, which may have ended.
+    pub(crate) fn partner(&self) -> Option<ConnId> {
+        Some(self.pipe()?.partner)
     }
 
     pub(crate) fn tunnel(&self) -> Option<&Tunnel> {

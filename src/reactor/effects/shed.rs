@@ -19,6 +19,7 @@ use crate::reactor::api::level::{Level, Resource};
 use crate::reactor::api::observer::EventKind;
 use crate::reactor::api::priority::Priority;
 use crate::reactor::conn::connection::Connection;
+use crate::reactor::conn::table::Conns;
 use crate::reactor::core::Core;
 use crate::reactor::parts::shedding::{Candidate, Step};
 
@@ -87,10 +88,9 @@ impl Core {
         let visited =
             conns.in_slots(first, VISITS_PER_SAMPLE).filter(|(_, conn)| can_be_shed(conn));
         shedding.candidates.clear();
-        shedding.candidates.extend(visited.map(|(id, conn)| Candidate {
-            id,
-            messages: conn.traffic.messages_in,
-            bytes: conn.traffic.bytes_in,
+        shedding.candidates.extend(visited.map(|(id, conn)| {
+            let (messages, bytes) = sent_by(conns, conn);
+            Candidate { id, messages, bytes }
         }));
     }
 
@@ -102,7 +102,7 @@ impl Core {
             if let Some(conn) = self.conns.get(candidate.id).filter(|conn| can_be_shed(conn)) {
                 let share = match resource {
                     Resource::Memory => self.memory_of(conn) as u64,
-                    _ => work_since(candidate, conn),
+                    _ => work_since(candidate, sent_by(&self.conns, conn)),
                 };
                 ranked.push((conn.priority(), Reverse(share), candidate.id));
             }
@@ -115,9 +115,13 @@ impl Core {
         ranked
     }
 
+    /// Bytes that a connection holds: of a tunnel, both sides.
     fn memory_of(&self, conn: &Connection) -> usize {
         let windows = conn.cold.as_deref().and_then(|cold| cold.windows.as_ref());
-        self.outboxes.held_by(conn) + windows.map_or(0, |windows| windows.held_bytes())
+        let upstream = upstream_of(&self.conns, conn);
+        self.outboxes.held_by(conn)
+            + windows.map_or(0, |windows| windows.held_bytes())
+            + upstream.map_or(0, |upstream| self.outboxes.held_by(upstream))
     }
 
     fn shed_one(&mut self, id: ConnId, resource: Resource) {
@@ -147,9 +151,23 @@ fn can_be_shed(conn: &Connection) -> bool {
     conn.is_client() && (conn.is_open() || conn.is_piped())
 }
 
+/// The upstream of a client's tunnel.
+fn upstream_of<'a>(conns: &'a Conns, conn: &Connection) -> Option<&'a Connection> {
+    conns.get(conn.partner()?)
+}
+
+/// Messages and bytes that a connection has sent: of a tunnel, both sides.
+fn sent_by(conns: &Conns, conn: &Connection) -> (u64, u64) {
+    let sides = [Some(conn), upstream_of(conns, conn)].into_iter().flatten();
+    let sums = |(messages, bytes): (u64, u64), side: &Connection| {
+        (messages + side.traffic.messages_in, bytes + side.traffic.bytes_in)
+    };
+    sides.fold((0, 0), sums)
+}
+
 /// What a connection has sent since it was looked at, in units of work.
-fn work_since(seen: &Candidate, conn: &Connection) -> u64 {
-    let messages = conn.traffic.messages_in.saturating_sub(seen.messages);
-    let bytes = conn.traffic.bytes_in.saturating_sub(seen.bytes);
+fn work_since(seen: &Candidate, (messages, bytes): (u64, u64)) -> u64 {
+    let messages = messages.saturating_sub(seen.messages);
+    let bytes = bytes.saturating_sub(seen.bytes);
     messages * MESSAGE_WORK as u64 + bytes / WORK_BYTES as u64
 }
