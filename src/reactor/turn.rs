@@ -116,11 +116,16 @@ impl Reactor {
 
     /// How long the next poll may wait: zero if the last turn left work over.
     pub fn wait(&self) -> Duration {
-        let accepts = self.listeners.iter().flatten().any(Listener::is_ready);
-        if accepts || self.has_shutdown_work() || !self.core.queues.is_idle() {
+        if self.has_work_left() {
             return Duration::ZERO;
         }
         self.next_due().since(self.core.now).min(POLL_MAX)
+    }
+
+    /// Whether the last turn left work over.
+    pub(super) fn has_work_left(&self) -> bool {
+        let accepts = self.listeners.iter().flatten().any(Listener::is_ready);
+        accepts || self.has_shutdown_work() || !self.core.queues.is_idle()
     }
 
     /// When the poll must return at the latest, if no work is left over.

@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use weir::protocol::Message;
 use weir::reactor::budget::TIMER_GRACE;
-use weir::reactor::settings::{Heartbeat, RouteHeartbeat, RouteSettings, Settings};
-use weir::reactor::{ConnId, Context, Metrics, Service};
+use weir::reactor::settings::{
+    Heartbeat, ListenSettings, MemoryMax, RouteHeartbeat, RouteSettings, Settings,
+};
+use weir::reactor::{ConnId, Context, Metrics, Resource, Service, ServiceId};
 
-use crate::support::{ByHand, Client, PING, PONG, TEXT, crowd};
+use crate::support::{ByHand, Client, PING, PONG, TEXT, any, crowd, frame};
 
 /// One missed pong ends a connection.
 fn heartbeat(interval: Duration, pong_timeout: Duration) -> Heartbeat {
@@ -102,4 +104,103 @@ fn a_ping_before_a_stop_is_sent_again() {
     client.expect(TEXT, b"0");
     // Without a stop, its silence counts.
     server.turn_until("the end", |metrics| metrics.ended_timeout == 1);
+}
+
+/// A turn that is longer than the timeout is no stop of the process: the peer had the time to answer.
+#[test]
+fn a_late_deadline_of_a_silent_peer_is_a_miss() {
+    let millis = Duration::from_millis;
+    let settings = Settings::default().heartbeat(heartbeat(millis(1_000), millis(900)));
+    let mut server = ByHand::new(settings, |reactor| {
+        let service = reactor.add_service(Sleeps).unwrap();
+        reactor.add_route("/", service, RouteSettings::default()).unwrap();
+        let settings = RouteSettings::default().heartbeat(RouteHeartbeat::Off);
+        reactor.add_route("/busy", service, settings).unwrap();
+    });
+    let mut busy = server.open("/busy");
+    let mut silent = server.open("/");
+    server.turn_until("a ping", |metrics| metrics.pings_sent == 1);
+    busy.text("2000");
+    let long = |metrics: &Metrics| metrics.messages_in == 1;
+    server.turn_until("a long turn", long);
+    server.turn_until("the end", |metrics| metrics.ended_timeout == 1);
+    let metrics = server.reactor.metrics();
+    let counts = (metrics.stops, metrics.pongs_excused, metrics.pongs_missed);
+    assert_eq!(counts, (0, 0, 1), "{metrics}");
+    assert_eq!(silent.frame().opcode, PING);
+    assert_eq!(silent.expect_close().0, 1001);
+}
+
+/// Levels that only a stop of the process can raise.
+fn with_delay_levels() -> Settings {
+    Settings::default()
+        .levels(true)
+        .memory_max(MemoryMax::Off)
+        .delay_elevated(Duration::from_millis(700))
+        .delay_critical(Duration::from_millis(1_400))
+}
+
+/// The delay in seconds at its peak, and the changes of the level.
+fn delay(server: &mut ByHand, service: ServiceId) -> (f64, [u64; 3]) {
+    let load = server.reactor.context(service).load();
+    let delay = load.resources.iter().find(|load| load.resource == Resource::Delay).unwrap();
+    (delay.peak, load.changes)
+}
+
+/// The service sleeps as long as the process would be stopped: the same for the loop.
+#[test]
+fn a_stop_inside_a_turn_is_one_sample_and_changes_no_level() {
+    let mut ids = None;
+    let listen = ListenSettings::new(any());
+    let mut server = ByHand::with_levels(listen, with_delay_levels(), |reactor| {
+        let service = reactor.add_service(Sleeps).unwrap();
+        reactor.add_route("/", service, RouteSettings::default()).unwrap();
+        ids = Some(service);
+    });
+    let service = ids.unwrap();
+    let mut client = server.open("/");
+    client.text("3000");
+    server.turn_until("the long turn", |metrics| metrics.messages_in == 1);
+    assert!(delay(&mut server, service).0 < 0.7, "not sampled yet");
+    // The sample of the stop, and the next ones.
+    for _ in 0..8 {
+        thread::sleep(Duration::from_millis(100));
+        client.text("0");
+        let read = server.reactor.metrics().messages_in;
+        server.turn_until("a turn", |metrics| metrics.messages_in > read);
+    }
+    let (peak, changes) = delay(&mut server, service);
+    assert!(peak > 1.4, "{peak} s: no sample was critical, so the test shows nothing");
+    assert_eq!(changes, [0; 3]);
+    assert_eq!(server.reactor.metrics().stops, 0, "a long turn is not discounted");
+}
+
+/// The process is stopped while a round is open: connections are left to be read, so that the poll does
+/// not wait.
+#[test]
+fn a_stop_while_work_is_left_is_discounted() {
+    const CLIENTS: usize = 200;
+    const MESSAGES: usize = 400;
+    let mut ids = None;
+    let listen = ListenSettings::new(any());
+    let mut server = ByHand::with_levels(listen, with_delay_levels(), |reactor| {
+        let service = reactor.add_service(Sleeps).unwrap();
+        reactor.add_route("/", service, RouteSettings::default()).unwrap();
+        ids = Some(service);
+    });
+    let service = ids.unwrap();
+    let mut clients: Vec<Client> = (0..CLIENTS).map(|_| server.open("/")).collect();
+    let messages = frame(true, TEXT, b"0").repeat(MESSAGES);
+    clients.iter_mut().for_each(|client| client.raw(&messages));
+    let cut = server.reactor.metrics().phases_cut;
+    server.turn_until("connections are left to be read", |metrics| metrics.phases_cut > cut);
+    thread::sleep(Duration::from_secs(3));
+    let all = (CLIENTS * MESSAGES) as u64;
+    server.turn_until("all is read", |metrics| metrics.messages_in == all);
+    let turns = server.reactor.metrics().turns;
+    server.turn_until("further samples", |metrics| metrics.turns > turns + 30);
+    assert_eq!(server.reactor.metrics().stops, 1);
+    let (peak, changes) = delay(&mut server, service);
+    assert!(peak < 1.4, "{peak} s");
+    assert_eq!(changes, [0; 3]);
 }

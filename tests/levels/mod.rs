@@ -3,6 +3,7 @@
 //! Most tests raise the level by memory: one connection of high priority holds as much as the test says.
 
 mod admission;
+mod cgroup;
 mod effects;
 mod lateness;
 mod operating;

@@ -31,7 +31,8 @@ impl Reactor {
     #[inline(never)]
     pub(crate) fn sample_load(&mut self) {
         let now = self.core.now;
-        let late = now.since(self.next_due().max(self.ended));
+        let due = if self.has_work_left() { self.ended } else { self.next_due().max(self.ended) };
+        let late = now.since(due);
         if late > STOP_MIN {
             self.rounds.discount(late);
             self.core.load.discount(late, now);
