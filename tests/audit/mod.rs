@@ -5,6 +5,7 @@ mod disk;
 mod events;
 mod identities;
 mod observer;
+mod rows;
 
 use std::fs;
 use std::net::SocketAddr;
@@ -83,6 +84,16 @@ fn lines(path: &Path) -> Vec<Value> {
     let text = fs::read_to_string(path).unwrap();
     assert!(text.is_empty() || text.ends_with('\n'), "the last line is complete");
     text.lines().map(|line| serde_json::from_str(line).expect(line)).collect()
+}
+
+/// The fields of a line, without those of every line: its time, its sequence and its HMAC.
+fn fields(line: &Value) -> Value {
+    let mut line = line.clone();
+    let fields = line.as_object_mut().unwrap();
+    for name in ["time", "sequence", "mac"] {
+        assert!(fields.remove(name).is_some(), "{name} is missing: {fields:?}");
+    }
+    line
 }
 
 /// Exit code and standard output of `weir audit` for these files.

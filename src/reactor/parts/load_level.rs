@@ -107,7 +107,7 @@ impl Gauge {
 pub(crate) struct Change {
     pub(crate) from: Level,
     pub(crate) to: Level,
-    /// The resource with the highest pressure at the higher of the two levels.
+    /// The resource that determines the higher of the two levels; after a fall, the last that did.
     pub(crate) resource: Resource,
     /// Its sample.
     pub(crate) value: f64,
@@ -118,6 +118,8 @@ pub(crate) struct Change {
 pub(crate) struct LoadLevel {
     gauges: [Gauge; Resource::ALL.len()],
     level: Level,
+    /// The resource that determines the level, or the last that did.
+    holder: Resource,
     /// Samples since the level changed.
     settled: u32,
     /// When the level changed. It falls no earlier than [`FALL_AFTER`] later, even if the gauge that
@@ -137,6 +139,7 @@ impl LoadLevel {
         LoadLevel {
             gauges: thresholds.map(Gauge::new),
             level: Level::Normal,
+            holder: Resource::Delay,
             settled: RISING_SAMPLES,
             changed: Time::ZERO,
             changes: [0; Level::ALL.len()],
@@ -190,14 +193,20 @@ impl LoadLevel {
         }
         self.settled = self.settled.saturating_add(1);
         let wanted = self.gauges.iter().map(|gauge| gauge.level).max().unwrap_or_default();
+        if wanted >= self.level {
+            self.holder = self.highest_at(self.level);
+        }
         let (from, to) = match self.level {
             level if wanted < level && now.since(self.changed) >= FALL_AFTER => {
                 (level, level.lowered())
             }
-            level if wanted > level && self.settled >= RISING_SAMPLES => (level, level.raised()),
+            level if wanted > level && self.settled >= RISING_SAMPLES => {
+                self.holder = self.highest_at(level.raised());
+                (level, level.raised())
+            }
             _ => return None,
         };
-        let resource = self.cause(from.max(to));
+        let resource = self.holder;
         self.level = to;
         self.settled = 0;
         self.changed = now;
@@ -205,14 +214,16 @@ impl LoadLevel {
         Some(Change { from, to, resource, value: self.value(resource) })
     }
 
-    /// The resource with the highest sample, as a multiple of its threshold for this level.
-    fn cause(&self, level: Level) -> Resource {
+    /// Of the resources at this level or above, the one with the highest sample, as a multiple of its
+    /// threshold.
+    fn highest_at(&self, level: Level) -> Resource {
+        let gauge = |resource: &Resource| &self.gauges[*resource as usize];
         let pressure = |resource: &Resource| {
-            let gauge = &self.gauges[*resource as usize];
-            self.value(*resource) / gauge.thresholds.above(level.lowered())
+            self.value(*resource) / gauge(resource).thresholds.above(level.lowered())
         };
         let highest = |a: &Resource, b: &Resource| pressure(a).total_cmp(&pressure(b));
-        Resource::ALL.into_iter().max_by(highest).unwrap_or(Resource::Delay)
+        let at_level = Resource::ALL.into_iter().filter(|resource| gauge(resource).level >= level);
+        at_level.max_by(highest).unwrap_or(self.holder)
     }
 
     /// What operators and services see.

@@ -115,6 +115,36 @@ fn a_recorded_series_gives_the_recorded_levels() {
     assert_eq!(changes, [E, C, E, N]);
 }
 
+/// Others are closer to their thresholds when it falls.
+#[test]
+fn a_fall_names_the_resource_that_held_the_level() {
+    let mut run = Run::new();
+    let mut changes = Vec::new();
+    let mut sample = |delay: f64, memory: f64| {
+        let since = run.now;
+        run.now = run.now + INTERVAL;
+        let values = [Some(delay), Some(memory), Some(0.5), Some(0.5), Some(0.1)];
+        if let Some(Change { from, to, resource, .. }) = run.levels.sample(since, run.now, values) {
+            changes.push((from, to, resource));
+        }
+    };
+    for (samples, delay, memory) in
+        [(6, 0.0, 0.95), (60, 0.007, 0.1), (6, 0.02, 0.1), (60, 0.0, 0.7)]
+    {
+        (0..samples).for_each(|_| sample(delay, memory));
+    }
+    let (memory, delay) = (Resource::Memory, Resource::Delay);
+    let expected = [
+        (N, E, memory),
+        (E, C, memory),
+        (C, E, memory),
+        (E, N, memory),
+        (N, E, delay),
+        (E, N, delay),
+    ];
+    assert_eq!(changes, expected);
+}
+
 #[test]
 fn the_level_is_that_of_the_highest_resource() {
     let mut run = Run::new();
