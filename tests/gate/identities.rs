@@ -136,14 +136,14 @@ fn a_sign_out_informs_the_gate_and_closes_all_connections_of_the_subject() {
 
 #[test]
 fn many_identities_that_expire_at_once_end_in_time() {
+    const MANY: usize = 300;
     let _crowd = crate::support::crowd();
-    let many = std::env::var("EXPIRING").map_or(300, |many| many.parse().unwrap());
-    let settings = Settings::default().connections_per_address(0).connections_max(2 * many + 10);
+    let settings = Settings::default().connections_per_address(0).connections_max(2 * MANY + 10);
     let (server, noted) = gated(settings, GateSettings::default(), RouteSettings::default());
     let started = Instant::now();
-    let left = Duration::from_millis(2000 + 2 * many as u64);
+    let left = Duration::from_millis(2000 + 2 * MANY as u64);
     let mut clients = Vec::new();
-    for number in 0..many {
+    for number in 0..MANY {
         let left = left.saturating_sub(started.elapsed()).as_millis();
         clients.push(open(&server, &format!("s{number};exp={left}")));
     }
@@ -153,7 +153,7 @@ fn many_identities_that_expire_at_once_end_in_time() {
         client.close(3000, "");
     }
     assert_eq!(ask(&mut other, "who"), "other");
-    for _ in 0..many {
+    for _ in 0..MANY {
         assert_eq!(closed(&noted), CloseReason::Expired(CloseCode::UNAUTHORIZED));
     }
     drop((clients, other));

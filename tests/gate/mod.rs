@@ -13,6 +13,7 @@ use weir::reactor::{
 
 use crate::support::{DEADLINE, Server};
 
+mod expiry;
 mod identities;
 mod operators;
 mod proxied;

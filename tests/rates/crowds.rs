@@ -6,7 +6,7 @@ use weir::reactor::budget::{RATE_SHARED_MAX, SHORT_READ_BYTES};
 use weir::reactor::settings::RouteSettings;
 
 use super::{echo, numbered, only, pauses};
-use crate::support::{Client, TEXT, crowd, upgrade};
+use crate::support::{Admin, Client, Process, TEXT, crowd, eventually, upgrade, weir};
 
 /// The nth address of the loopback network, from 127.1.0.0 on.
 fn nth_address(n: usize) -> Ipv4Addr {
@@ -50,6 +50,47 @@ fn buckets_of_70_000_addresses_are_bounded_and_known_limits_are_kept() {
     assert!(client.head().starts_with("HTTP/1.1 101 "));
     client.expect(TEXT, b"0");
     assert_eq!(server.reactor.metrics().messages_in as usize, RATE_SHARED_MAX + 3);
+}
+
+/// The real binary: each address has two messages, and sends one. `RATE_ADDRESSES=70000` fills the table.
+#[test]
+fn the_table_of_addresses_is_shown_and_bounded() {
+    let _alone = crowd();
+    let addresses = std::env::var("RATE_ADDRESSES").map_or(1_000, |count| count.parse().unwrap());
+    let process = Process::spawn(&mut weir([
+        "--listen=127.0.0.1:0",
+        "--admin=127.0.0.1:0",
+        "--messages-rate-per-address=2/h",
+    ]));
+    let address = process.address();
+    let admin = Admin::of(&process);
+    let request = [upgrade("/", "").into_bytes(), numbered(0..1)].concat();
+    let label = [r#"what="messages_per_address""#];
+    let served = || {
+        let paused = admin.metric("weir_throttled_total", &label);
+        (paused + admin.metric("weir_received_messages_total", &[])) as usize
+    };
+    let open = |n: usize| {
+        let mut client = Client::from(nth_address(n), address);
+        client.raw(&request);
+        client
+    };
+    for first in (0..addresses).step_by(500) {
+        let last = addresses.min(first + 500);
+        let clients: Vec<Client> = (first..last).map(open).collect();
+        eventually(|| served() == last, "they are served");
+        drop(clients);
+    }
+    let entries = admin.metric("weir_rate_entries", &[r#"table="messages_per_address""#]);
+    assert_eq!(entries as usize, addresses.min(RATE_SHARED_MAX));
+    // The first address has one message left, as before.
+    let mut client = Client::from(nth_address(0), address);
+    client.raw(&[upgrade("/", "").into_bytes(), numbered(0..3)].concat());
+    assert!(client.head().starts_with("HTTP/1.1 101 "));
+    client.expect(TEXT, b"0");
+    admin.await_metric("weir_throttled_now", &[], 1.0);
+    assert_eq!(served(), addresses + 2);
+    process.stop();
 }
 
 const PEERS: usize = 2000;

@@ -1,8 +1,8 @@
 //! `connections_max` of a route, `Retry-After`, and limits in a dry run.
 
 use weir::protocol::handshake::Refusal;
+use weir::reactor::Reactor;
 use weir::reactor::settings::{Limit, Rate, RouteSettings, Settings};
-use weir::reactor::{Metrics, Reactor};
 
 use super::{add_echo, numbered, only};
 use crate::handshake::expect_refusal;
@@ -73,47 +73,6 @@ fn a_refusal_by_a_rate_of_connections_says_when_it_has_a_token() {
         let seconds: u64 = header(&head, "Retry-After").unwrap().parse().unwrap();
         assert!((least..=most).contains(&seconds), "{head}");
     }
-}
-
-/// What arrives in each run: 24 connections of two addresses, of which most end early.
-fn arrivals(settings: Settings) -> Metrics {
-    let mut server = ByHand::new(settings, |reactor| {
-        let route =
-            RouteSettings::default().requests_per_address(Rate { per_second: 0.0001, burst: 7 });
-        add_echo(reactor, "/", route);
-    });
-    let mut open = Vec::new();
-    for n in 0..24 {
-        let mut client = Client::from([127, 0, 0, 1 + n % 2].into(), server.address);
-        client.raw(upgrade("/", "").as_bytes());
-        server.turn_until_readable(&client.stream);
-        // A refused client leaves at once.
-        let is_open = client.head().starts_with("HTTP/1.1 101 ");
-        open.push(is_open.then_some(client));
-        if n % 3 == 2 {
-            open.drain(..2);
-        }
-        let left = open.iter().flatten().count() as u64;
-        server.turn_until("others have gone", |metrics| metrics.connections_now == left);
-    }
-    drop(open);
-    server.stop_clean()
-}
-
-#[test]
-fn a_dry_run_counts_what_the_limits_refuse_of_the_same_arrivals() {
-    let limits = Settings::default().connections_per_address(3).rate_per_address(rate(0.0001, 9));
-    let real = arrivals(limits.clone());
-    let names = [Limit::AddressFull, Limit::RateLimited, Limit::Requests];
-    let refused =
-        |metrics: &Metrics, limit: Limit| metrics.refusals.get(limit.name()).copied().unwrap_or(0);
-    let dry = arrivals(limits.limits_dry_run(names.to_vec()));
-    for limit in names {
-        let counted = dry.refused_dry.get(limit.name()).copied().unwrap_or(0);
-        assert_eq!(counted, refused(&real, limit), "{limit}");
-        assert!(counted > 0, "{limit}");
-    }
-    assert_eq!((dry.refused, dry.opened), (0, 24));
 }
 
 #[test]

@@ -5,6 +5,7 @@
 mod binary;
 mod charges;
 mod crowds;
+mod dry;
 mod limits;
 mod over;
 mod reading;

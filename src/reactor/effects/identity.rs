@@ -63,7 +63,7 @@ impl Core {
         if self.enforces(id, Limit::SubjectFull) {
             return Err(Refusal::SubjectFull);
         }
-        self.subjects.enter(gate, subject, id, None).ok_or(Refusal::SubjectFull)
+        Ok(self.subjects.enter_surplus(gate, subject, id))
     }
 
     /// Replaces the identity of a connection. Without an entry in the table of subjects it does not

@@ -34,6 +34,7 @@ struct Subject {
     name: Arc<str>,
     /// The last connection that entered.
     first: u32,
+    /// Connections, without those that a limit in a dry run would have refused.
     count: usize,
 }
 
@@ -44,6 +45,7 @@ struct Member {
     /// Towards the last connection that entered.
     previous: u32,
     next: u32,
+    counts: bool,
 }
 
 impl Subjects {
@@ -62,10 +64,22 @@ impl Subjects {
     ) -> Option<MemberId> {
         let found = self.find(gate, name);
         let count = found.map_or(0, |index| self.subjects[index as usize].count);
-        if most.is_some_and(|most| count >= most) {
-            return None;
-        }
-        let subject = found.unwrap_or_else(|| {
+        let has_room = most.is_none_or(|most| count < most);
+        has_room.then(|| self.add(gate, name, conn, true))
+    }
+
+    /// Adds a connection that a limit in a dry run would have refused: it does not count.
+    pub(crate) fn enter_surplus(
+        &mut self,
+        gate: GateId,
+        name: &Arc<str>,
+        conn: ConnId,
+    ) -> MemberId {
+        self.add(gate, name, conn, false)
+    }
+
+    fn add(&mut self, gate: GateId, name: &Arc<str>, conn: ConnId, counts: bool) -> MemberId {
+        let subject = self.find(gate, name).unwrap_or_else(|| {
             let name = Arc::clone(name);
             let subject = Subject { gate, name: Arc::clone(&name), first: NIL, count: 0 };
             let index = self.subjects.insert(subject) as u32;
@@ -74,23 +88,23 @@ impl Subjects {
         });
         let of = &mut self.subjects[subject as usize];
         let next = of.first;
-        let id = self.members.insert(Member { conn, subject, previous: NIL, next }) as u32;
+        let id = self.members.insert(Member { conn, subject, previous: NIL, next, counts }) as u32;
         of.first = id;
-        of.count += 1;
+        of.count += usize::from(counts);
         if let Some(next) = self.members.get_mut(next as usize) {
             next.previous = id;
         }
-        Some(MemberId(id))
+        MemberId(id)
     }
 
     /// Removes a connection from its subject.
     pub(crate) fn leave(&mut self, member: MemberId) {
         let MemberId(id) = member;
-        let Some(Member { subject, previous, next, .. }) = self.members.try_remove(id as usize)
-        else {
+        let Some(removed) = self.members.try_remove(id as usize) else {
             debug_assert!(false, "a connection has left its subject twice");
             return;
         };
+        let Member { subject, previous, next, counts, .. } = removed;
         if let Some(next) = self.members.get_mut(next as usize) {
             next.previous = previous;
         }
@@ -101,8 +115,8 @@ impl Subjects {
         if previous == NIL {
             of.first = next;
         }
-        of.count -= 1;
-        if of.count == 0 {
+        of.count -= usize::from(counts);
+        if of.first == NIL {
             self.forget(subject);
         }
     }
@@ -169,6 +183,22 @@ mod tests {
         assert!(subjects.enter(gate(0), &name("ann"), conn(5), Some(2)).is_some());
         let found: Vec<_> = subjects.connections(gate(0), "ann").collect();
         assert_eq!(found, [conn(5), conn(2)]);
+    }
+
+    #[test]
+    fn a_surplus_connection_is_in_the_list_and_does_not_count() {
+        let mut subjects = Subjects::default();
+        let (ann, conn) = (name("ann"), |serial| ConnId::new(serial as usize, serial));
+        let first = subjects.enter(gate(0), &ann, conn(1), Some(1)).unwrap();
+        let surplus = subjects.enter_surplus(gate(0), &ann, conn(2));
+        assert_eq!(subjects.enter(gate(0), &ann, conn(3), Some(1)), None);
+        subjects.leave(first);
+        let last = subjects.enter(gate(0), &ann, conn(3), Some(1)).unwrap();
+        assert!(subjects.connections(gate(0), "ann").eq([conn(3), conn(2)]));
+        subjects.leave(last);
+        assert!(subjects.connections(gate(0), "ann").eq([conn(2)]));
+        subjects.leave(surplus);
+        assert!(subjects.by_name.is_empty() && subjects.subjects.is_empty());
     }
 
     /// Compares with sorted lists, over random steps.
