@@ -27,7 +27,7 @@ pub struct Identity {
     /// of the connection [sets](crate::reactor::Context::set_metadata).
     pub metadata: Metadata,
     /// What the gate itself needs to recognize the client's session. Neither sent nor logged.
-    pub session: Option<Box<str>>,
+    pub session: Option<Arc<str>>,
 }
 
 impl Identity {

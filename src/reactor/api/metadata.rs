@@ -1,14 +1,22 @@
 //! [`Metadata`]: strings about a connection or an identity, for filters, records and requirements.
 
 use std::fmt;
+use std::sync::Arc;
 
 use super::budget::{METADATA_BYTES_MAX, METADATA_ENTRIES_MAX};
 
 /// Strings that a service attaches to a connection, or a gate to an identity: user, tags, roles.
 ///
-/// Bounded by [`METADATA_ENTRIES_MAX`] and [`METADATA_BYTES_MAX`].
+/// Bounded by [`METADATA_ENTRIES_MAX`] and [`METADATA_BYTES_MAX`]. Clones share the strings until one of
+/// them is changed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Metadata(Vec<(Box<str>, Box<str>)>);
+pub struct Metadata(
+    /// Invariant: not empty.
+    Option<Arc<Vec<Entry>>>,
+);
+
+/// A key and one of its values.
+type Entry = (Box<str>, Box<str>);
 
 /// Why a metadata entry was not set. Nothing was changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,17 +40,26 @@ impl fmt::Display for MetadataError {
 impl std::error::Error for MetadataError {}
 
 impl Metadata {
-    pub(in crate::reactor) const EMPTY: &'static Metadata = &Metadata(Vec::new());
+    pub(in crate::reactor) const EMPTY: &'static Metadata = &Metadata(None);
+
+    fn entries(&self) -> &[Entry] {
+        self.0.as_deref().map_or(&[], Vec::as_slice)
+    }
+
+    /// The entries of this one alone, to be changed.
+    fn own_entries(&mut self) -> &mut Vec<Entry> {
+        Arc::make_mut(self.0.get_or_insert_default())
+    }
 
     /// The first value of `key`.
     pub fn get(&self, key: &str) -> Option<&str> {
-        let found = self.0.iter().find(|(name, _)| &**name == key);
+        let found = self.entries().iter().find(|(name, _)| &**name == key);
         found.map(|(_, value)| &**value)
     }
 
     /// All keys with their values, in the order in which they were set.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(key, value)| (&**key, &**value))
+        self.entries().iter().map(|(key, value)| (&**key, &**value))
     }
 
     /// Whether one of the values of `key` equals `value`.
@@ -55,11 +72,11 @@ impl Metadata {
     /// # Errors
     /// [`MetadataError::Full`].
     pub fn add(&mut self, key: &str, value: &str) -> Result<(), MetadataError> {
-        let is_full = self.0.len() >= METADATA_ENTRIES_MAX;
+        let is_full = self.entries().len() >= METADATA_ENTRIES_MAX;
         if is_full || self.bytes() + key.len() + value.len() > METADATA_BYTES_MAX {
             return Err(MetadataError::Full);
         }
-        self.0.push((key.into(), value.into()));
+        self.own_entries().push((key.into(), value.into()));
         Ok(())
     }
 
@@ -68,13 +85,13 @@ impl Metadata {
     /// # Errors
     /// [`MetadataError::Full`].
     pub fn set(&mut self, key: &str, value: &str) -> Result<(), MetadataError> {
-        let Some(at) = self.0.iter().position(|(name, _)| &**name == key) else {
+        let Some(at) = self.entries().iter().position(|(name, _)| &**name == key) else {
             return self.add(key, value);
         };
-        if self.bytes() - self.0[at].1.len() + value.len() > METADATA_BYTES_MAX {
+        if self.bytes() - self.entries()[at].1.len() + value.len() > METADATA_BYTES_MAX {
             return Err(MetadataError::Full);
         }
-        self.0[at].1 = value.into();
+        self.own_entries()[at].1 = value.into();
         Ok(())
     }
 
@@ -83,7 +100,10 @@ impl Metadata {
     }
 
     pub(in crate::reactor) fn remove(&mut self, key: &str) {
-        self.0.retain(|(name, _)| &**name != key);
+        if self.get(key).is_some() {
+            self.own_entries().retain(|(name, _)| &**name != key);
+            self.0.take_if(|entries| entries.is_empty());
+        }
     }
 }
 
@@ -115,7 +135,9 @@ mod tests {
         metadata.set("role", "owner").unwrap();
         assert_eq!(metadata.iter().collect::<Vec<_>>(), [("role", "owner"), ("role", "admin")]);
         assert_eq!(metadata.add("x", &"y".repeat(METADATA_BYTES_MAX)), Err(MetadataError::Full));
+        let shared = metadata.clone();
         metadata.remove("role");
         assert_eq!(metadata, Metadata::default());
+        assert_eq!(shared.get("role"), Some("owner"), "a clone keeps what it had");
     }
 }

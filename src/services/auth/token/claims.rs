@@ -2,6 +2,7 @@
 //!
 //! Times are seconds since 1970 with fractions (RFC 7519, 2, NumericDate).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::error::TokenError;
@@ -94,7 +95,7 @@ impl Rules {
         let subject = subject.ok_or(malformed("sub is missing"))?;
         let what = "sub is empty, too long, or has control characters";
         let mut identity = Identity::new(&subject).map_err(|_| malformed(what))?;
-        identity.session = string(&claims, "sid", "sid is not a string")?;
+        identity.session = string(&claims, "sid", "sid is not a string")?.map(Arc::from);
         // Of another type, it is unknown like any other value.
         let priority: Option<String> = claims.read("priority").unwrap_or_default();
         identity.priority = priority.and_then(|name| name.parse().ok());
