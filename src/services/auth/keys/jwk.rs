@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::error::KeyError;
-use super::key::{Key, Material};
+use super::key::{Key, KeyName, Material};
 use crate::services::auth::token::algorithm::Algorithm;
 use crate::services::auth::token::parse::decode;
 
@@ -56,7 +56,8 @@ impl Jwk {
             ("OKP", Some("Ed25519")) => Material::ed25519(&number(&self.x)?)?,
             _ => return Ok(None),
         };
-        Ok(Some(Key { kid: self.kid, algorithm: algorithm.flatten(), material }))
+        let name = self.kid.map_or(KeyName::NoKid, KeyName::Kid);
+        Ok(Some(Key { name, algorithm: algorithm.flatten(), material }))
     }
 }
 
@@ -84,8 +85,9 @@ mod tests {
     #[test]
     fn keys_have_the_names_and_algorithms_of_the_set() {
         let keys = set(&[ED25519, P256]).unwrap();
-        let facts: Vec<_> = keys.iter().map(|key| (key.kid.as_deref(), key.algorithm)).collect();
-        assert_eq!(facts, [(Some("e"), None), (None, Some(Algorithm::Es256))]);
+        let facts: Vec<_> = keys.iter().map(|key| (key.name.clone(), key.algorithm)).collect();
+        let expected = [(KeyName::Kid("e".into()), None), (KeyName::NoKid, Some(Algorithm::Es256))];
+        assert_eq!(facts, expected);
         assert!(keys[0].fits(Algorithm::EdDsa) && !keys[0].fits(Algorithm::Es256));
         assert!(keys[1].fits(Algorithm::Es256) && !keys[1].fits(Algorithm::Hs256));
     }

@@ -20,10 +20,32 @@ const UNCOMPRESSED: u8 = 4;
 /// A key with what its source says about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::services::auth) struct Key {
-    pub(super) kid: Option<Box<str>>,
+    pub(super) name: KeyName,
     /// The only algorithm that the key is for, if its source names one.
     pub(super) algorithm: Option<Algorithm>,
     pub(super) material: Material,
+}
+
+/// Which tokens a key is for, by their `kid`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum KeyName {
+    /// A key of a JWK set: for tokens with this `kid`, and for those without one.
+    Kid(Box<str>),
+    /// A key of a JWK set that has no `kid`: only for tokens without one.
+    NoKid,
+    /// A secret or a key in PEM, which cannot have a name: for all tokens.
+    Any,
+}
+
+impl KeyName {
+    /// Whether the key is for tokens with this `kid` (RFC 7515, 4.1.4 and RFC 7517, 4.5).
+    pub(super) fn serves(&self, kid: Option<&str>) -> bool {
+        match (self, kid) {
+            (KeyName::Kid(own), Some(kid)) => **own == *kid,
+            (KeyName::NoKid, Some(_)) => false,
+            (KeyName::Any, _) | (_, None) => true,
+        }
+    }
 }
 
 /// The kinds of keys.
@@ -84,9 +106,9 @@ fn without_zeros(number: &[u8]) -> &[u8] {
 }
 
 impl Key {
-    /// A key without a name.
+    /// A key whose source has no names.
     pub(super) fn unnamed(material: Material) -> Key {
-        Key { kid: None, algorithm: None, material }
+        Key { name: KeyName::Any, algorithm: None, material }
     }
 
     /// Whether the key may verify signatures of this algorithm.

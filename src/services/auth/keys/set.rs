@@ -59,21 +59,13 @@ impl KeySet {
         self
     }
 
-    /// The keys that may verify a token: those with its `kid`, or else those without a name, of the kind
-    /// of its algorithm.
+    /// The keys that may verify a token: those that its `kid` selects, of the kind of its algorithm. In a
+    /// JWK set that is a key with the same `kid`, and never one without: else a token of a rotated key
+    /// would not cause a fetch.
     fn candidates<'k>(&'k self, token: &Unverified<'_>) -> impl Iterator<Item = &'k Key> {
-        let has_kid = |key: &&Key| token.kid.is_some() && key.kid == token.kid;
-        let is_named = self.0.iter().any(|key| has_kid(&key));
         let kid = token.kid.clone();
         let algorithm = token.algorithm;
-        let fits = move |key: &&Key| {
-            let is_selected = match &kid {
-                Some(_) if is_named => key.kid == kid,
-                Some(_) => key.kid.is_none(),
-                None => true,
-            };
-            is_selected && key.fits(algorithm)
-        };
+        let fits = move |key: &&Key| key.name.serves(kid.as_deref()) && key.fits(algorithm);
         self.0.iter().filter(fits).take(TRIES_MAX)
     }
 

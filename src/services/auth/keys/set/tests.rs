@@ -79,7 +79,7 @@ fn a_public_key_is_never_a_secret() {
 }
 
 #[test]
-fn the_kid_selects_a_key_and_unnamed_keys_serve_any() {
+fn the_kid_selects_a_key_of_a_jwk_set() {
     let (first, second) = (Signer::new(), Signer::new());
     let set = |signer: &Signer, kid| KeySet::parse(signer.jwks(kid).as_bytes()).unwrap();
     let keys = set(&first, "1").and(set(&second, "2"));
@@ -95,9 +95,27 @@ fn the_kid_selects_a_key_and_unnamed_keys_serve_any() {
     // Without kid each of the kind is tried.
     let unnamed = second.token(Algorithm::Es256, &header(Algorithm::Es256), "{}");
     assert_eq!(verify(&keys, &unnamed), Ok(()));
-    let without_kid = second.jwks("").replace("\"kid\"", "\"other\"");
+}
+
+/// RFC 7515, 4.1.4 and RFC 7517, 4.5, as `createLocalJWKSet` of jose.
+#[test]
+fn a_token_with_a_kid_needs_a_key_with_that_kid_unless_keys_cannot_have_one() {
+    let signer = Signer::new();
+    let token = |algorithm, kid: &str| {
+        signer.token(algorithm, &format!(r#"{{"alg":"{algorithm}"{kid}}}"#), "{}")
+    };
+    let without_kid = signer.jwks("").replace("\"kid\"", "\"other\"");
     let without_kid = KeySet::parse(without_kid.as_bytes()).unwrap();
-    assert_eq!(verify(&without_kid, &token("anything")), Ok(()));
+    let named = token(Algorithm::Es256, r#","kid":"p256""#);
+    assert_eq!(verify(&without_kid, &named), Err(TokenError::UnknownKey));
+    assert_eq!(verify(&without_kid, &token(Algorithm::Es256, "")), Ok(()));
+    // Keys in PEM and secrets have no names, whatever the JWK set beside them has.
+    let keys = both(&signer);
+    for kid in ["", r#","kid":"p256""#, r#","kid":"other""#] {
+        assert_eq!(verify(&keys, &token(Algorithm::Hs256, kid)), Ok(()), "{kid}");
+        let pem = KeySet::parse(include_bytes!("../testdata/rsa.pem")).unwrap();
+        assert_eq!(verify(&pem, &token(Algorithm::Rs256, kid)), Ok(()), "{kid}");
+    }
 }
 
 #[test]
