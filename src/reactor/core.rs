@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use mio::Registry;
@@ -31,12 +32,14 @@ use super::parts::load::LoadState;
 use super::parts::mailbox::Notifiers;
 use super::parts::metrics::Metrics;
 use super::parts::observed::Observed;
+use super::parts::presented::PresentedTokens;
 use super::parts::recovery::Recovery;
 use super::parts::redaction::Redaction;
 use super::parts::router::Router;
 use super::parts::schedule::Schedule;
 use super::parts::shared_rates::SharedRates;
 use super::parts::shedding::Shedding;
+use super::parts::sign_outs::SignOuts;
 use super::parts::socket::send_buffer_max;
 use super::parts::subjects::Subjects;
 use super::parts::tls::Tls;
@@ -55,13 +58,17 @@ pub(super) enum Decided {
     Verdict(ConnId),
     /// The sign-out of a subject.
     SignOut(Box<SignOut>),
+    /// A token that a service has presented, or the verdict on it.
+    Presented(ConnId),
+    /// The identity of a connection was replaced.
+    Identity(ConnId),
 }
 
 /// A subject that is being signed out.
 #[derive(Debug)]
 pub(super) struct SignOut {
     pub(super) gate: GateId,
-    pub(super) subject: Box<str>,
+    pub(super) subject: Arc<str>,
     pub(super) code: CloseCode,
     /// Its connections that are not closed yet.
     pub(super) left: Vec<ConnId>,
@@ -145,6 +152,8 @@ pub(super) struct Core {
     pub(super) schedule: Schedule,
     /// The connections of each subject.
     pub(super) subjects: Subjects,
+    pub(super) sign_outs: SignOuts,
+    pub(super) presented: PresentedTokens,
     pub(super) wall_clock: WallClock,
     /// Where the check of expiries after a jump of the wall clock continues.
     pub(super) wall_walk: Option<usize>,
@@ -227,6 +236,8 @@ impl Core {
             router: Router::default(),
             schedule: Schedule::with_capacity(slots),
             subjects: Subjects::default(),
+            sign_outs: SignOuts::default(),
+            presented: PresentedTokens::default(),
             wall_clock: WallClock::new(Time::ZERO, unix_time()),
             wall_walk: None,
             is_wall_due: false,

@@ -79,6 +79,7 @@ pub use self::api::service::Service;
 pub use self::api::throttle::{Outstanding, Throttle};
 pub use self::api::time::Time;
 pub use self::api::tls_info::TlsInfo;
+pub use self::api::token_request::{PresentError, TokenRequest};
 #[cfg(feature = "proxy")]
 pub use self::api::upstream::{
     ClientLost, PipeEnd, PipeTraffic, TunnelSettings, UpstreamDecision, UpstreamRequest,

@@ -331,6 +331,7 @@ impl Reactor {
             self.report_connected(id);
             self.end_pipe(id, reason);
             self.end_exchange(id, reason);
+            self.end_presented(id, reason);
             if is_announced {
                 let _ = self.call_weighed(service, |service, cx| service.on_close(cx, id, reason));
             }

@@ -8,7 +8,7 @@ use weir::protocol::{CloseCode, Message};
 use weir::reactor::settings::{GateSettings, RouteSettings, Settings};
 use weir::reactor::{
     CloseReason, ConnId, Context, Decision, Gate, GateId, GateRequest, HttpRequest, Identity,
-    Reactor, Service, UpgradeRequest, Verdict,
+    Reactor, Service, TokenRequest, UpgradeRequest, Verdict,
 };
 
 use crate::support::{DEADLINE, Server};
@@ -16,9 +16,11 @@ use crate::support::{DEADLINE, Server};
 mod expiry;
 mod identities;
 mod operators;
+mod presented;
 mod proxied;
 mod refusals;
 mod rooms;
+mod sign_outs;
 mod verdicts;
 
 /// What the gate and the service of a test have seen.
@@ -38,6 +40,8 @@ enum Noted {
     Closed(CloseReason),
     SignedOut(String),
     Forbidden,
+    /// `on_identity` of the service, with the subject.
+    Identity(String),
 }
 
 /// A gate that does what the header `X-Token` says: `NAME` passes as this subject; `NAME;role=R` with
@@ -46,7 +50,8 @@ enum Noted {
 /// response of its own.
 struct Scripted {
     notes: Sender<Noted>,
-    later: Vec<(ConnId, String)>,
+    /// Each with whether a request waits for the verdict.
+    later: Vec<(ConnId, String, bool)>,
 }
 
 impl Scripted {
@@ -64,14 +69,36 @@ impl Scripted {
         }
         Box::new(identity)
     }
+
+    /// What a token says.
+    fn decide(&mut self, cx: &mut Context<'_>, conn: ConnId, token: &str) -> Verdict {
+        match token {
+            "none" => Verdict::Pass(None),
+            "forbid" => Verdict::Refuse(Refusal::Forbidden, None),
+            "missing" => {
+                let response = Response::text(404, "not here\n").header("X-Own", "1").unwrap();
+                Verdict::Refuse(Refusal::NotFound, Some(Box::new(response)))
+            }
+            "panic" => panic!("on purpose"),
+            "silent" => Verdict::Later,
+            token => match token.strip_prefix("later ") {
+                Some(token) => {
+                    self.later.push((conn, token.to_owned(), cx.record(conn).is_some()));
+                    cx.schedule(Duration::ZERO, 0).unwrap();
+                    Verdict::Later
+                }
+                None => Verdict::Pass(Some(Scripted::identity(cx, token))),
+            },
+        }
+    }
 }
 
 impl Service for Scripted {
     fn on_message(&mut self, _: &mut Context<'_>, _: ConnId, _: Message<'_>) {}
 
     fn on_timer(&mut self, cx: &mut Context<'_>, _: u64) {
-        for (conn, token) in self.later.drain(..) {
-            assert!(cx.record(conn).is_some(), "it is the gate's until the verdict");
+        for (conn, token, is_request) in self.later.drain(..) {
+            assert_eq!(cx.record(conn).is_some(), is_request, "it is the gate's until the verdict");
             let verdict = match token.as_str() {
                 "refused" => Verdict::Refuse(Refusal::Forbidden, None),
                 token => Verdict::Pass(Some(Scripted::identity(cx, token))),
@@ -100,24 +127,19 @@ impl Gate for Scripted {
         };
         assert!(cx.redact(conn, token.as_bytes()));
         assert!(!cx.redact(conn, b"elsewhere"));
-        match token {
-            "none" => Verdict::Pass(None),
-            "forbid" => Verdict::Refuse(Refusal::Forbidden, None),
-            "missing" => {
-                let response = Response::text(404, "not here\n").header("X-Own", "1").unwrap();
-                Verdict::Refuse(Refusal::NotFound, Some(Box::new(response)))
-            }
-            "panic" => panic!("on purpose"),
-            "silent" => Verdict::Later,
-            token => match token.strip_prefix("later ") {
-                Some(token) => {
-                    self.later.push((conn, token.to_owned()));
-                    cx.schedule(Duration::ZERO, 0).unwrap();
-                    Verdict::Later
-                }
-                None => Verdict::Pass(Some(Scripted::identity(cx, token))),
-            },
-        }
+        assert!(cx.record(conn).is_some(), "it is the gate's until the verdict");
+        self.decide(cx, conn, token)
+    }
+
+    fn on_token(
+        &mut self,
+        cx: &mut Context<'_>,
+        conn: ConnId,
+        request: &TokenRequest<'_>,
+    ) -> Verdict {
+        assert!(cx.record(conn).is_none(), "it is the service's");
+        assert!(request.peer.ip().is_loopback());
+        self.decide(cx, conn, request.token)
     }
 
     fn on_forbidden(&mut self, _: &mut Context<'_>, _: ConnId) -> Option<Box<Response>> {
@@ -132,7 +154,8 @@ impl Gate for Scripted {
 }
 
 /// The service behind the gate. A message `who` returns the subject, `be TOKEN` sets another
-/// identity, `out NAME` signs a subject out, `count NAME` returns its number of connections.
+/// identity, `out NAME` signs a subject out, `count NAME` returns its number of connections. `present TOKEN`
+/// returns what its gate says to a token.
 struct Behind {
     notes: Sender<Noted>,
     gate: GateId,
@@ -201,10 +224,23 @@ impl Service for Behind {
                 format!("{:?}", cx.set_identity(conn, identity))
             }
             ("out", name) => cx.sign_out(self.gate, name, CloseCode::FORBIDDEN).to_string(),
+            ("present", token) => match cx.present(conn, token) {
+                Ok(()) => return,
+                Err(error) => format!("{error:?}"),
+            },
             ("count", name) => cx.subject(self.gate, name).count().to_string(),
             _ => text.to_owned(),
         };
         let _ = cx.send(conn, &answer);
+    }
+
+    fn on_identity(&mut self, cx: &mut Context<'_>, conn: ConnId) {
+        let subject = cx.identity(conn).unwrap().subject().to_owned();
+        let _ = self.notes.send(Noted::Identity(subject));
+    }
+
+    fn on_presented(&mut self, cx: &mut Context<'_>, conn: ConnId, outcome: Result<(), Refusal>) {
+        let _ = cx.send(conn, &format!("{outcome:?}"));
     }
 
     fn on_close(&mut self, _: &mut Context<'_>, _: ConnId, why: CloseReason) {

@@ -9,8 +9,8 @@ use weir::protocol::{
 };
 use weir::reactor::settings::{RouteSettings, Settings};
 use weir::reactor::{
-    ConnId, ConnMap, Context, Decision, JoinError, Joined, Left, MetadataError, PublishOptions,
-    SendOutcome, Target, Throttle,
+    ConnId, ConnMap, Context, Decision, JoinError, Joined, Left, MetadataError, PresentError,
+    PublishOptions, SendOutcome, Target, Throttle,
 };
 
 use crate::puppet::{Puppet, Report};
@@ -43,6 +43,7 @@ fn expect_documented_answers(cx: &mut Context<'_>, id: ConnId) {
     assert!(!cx.has_memory(id, 0));
     assert_eq!(cx.queued_bytes(id), 0);
     assert!(cx.record(id).is_none() && cx.peer(id).is_none());
+    assert_eq!(cx.present(id, "x"), Err(PresentError::Gone));
     assert_eq!(cx.set_metadata(id, "k", "v"), Err(MetadataError::Gone));
     cx.remove_metadata(id, "k");
     assert_eq!(cx.subscribe(id, "t"), Err(JoinError::NotOpen));

@@ -179,6 +179,12 @@ pub const METADATA_BYTES_MAX: usize = 4096;
 pub const SUBJECT_BYTES_MAX: usize = 256;
 /// Bytes of a topic's name.
 pub const TOPIC_NAME_BYTES_MAX: usize = 256;
+/// Tokens that services have presented and no gate has decided on.
+pub const PRESENTED_MAX: usize = 1024;
+/// Bytes of such a token.
+pub const PRESENTED_BYTES_MAX: usize = 8 * 1024;
+/// Subjects whose sign-out is remembered for requests that their gates still decide on.
+pub const SIGN_OUTS_MAX: usize = 4096;
 /// Connections of a signed-out subject that are closed per turn.
 pub const SIGN_OUT_CLOSES: usize = 1024;
 /// Interval between comparisons of the wall clock with the loop's time, while identities can expire.

@@ -21,6 +21,7 @@ use super::record::Record;
 use super::route::RouteError;
 use super::settings::{ClientAddressFrom, Prefix, RouteSettings, Settings};
 use super::time::Time;
+use super::token_request::PresentError;
 #[cfg(feature = "proxy")]
 use super::upstream::UpstreamRequest;
 use crate::protocol::handshake::{Accept, ClientRequest, Refusal, Response};
@@ -57,6 +58,7 @@ use crate::reactor::parts::workers::{Step, WorkerSettings, Workers};
 /// | [`record`](Context::record), [`peer`](Context::peer), [`trace`](Context::trace), [`deflate_terms`](Context::deflate_terms) | `None` |
 /// | [`identity`](Context::identity) | `None`; a gate sees those that it has determined |
 /// | [`set_identity`](Context::set_identity) | [`IdentityError::Gone`]; likewise |
+/// | [`present`](Context::present) | [`PresentError::Gone`] |
 /// | [`set_metadata`](Context::set_metadata) | [`MetadataError::Gone`] |
 /// | [`remove_metadata`](Context::remove_metadata) | no effect |
 /// | [`subscribe`](Context::subscribe) | [`JoinError::NotOpen`] |
@@ -543,8 +545,8 @@ impl<'a> Context<'a> {
 
     // Gates and identities.
 
-    /// A gate's verdict on a request, after [`on_gate`](crate::reactor::Gate::on_gate) has returned
-    /// [`Verdict::Later`]. The mail phase carries it out. The first verdict on a request counts; later
+    /// A gate's verdict on a request or a token, after [`on_gate`](crate::reactor::Gate::on_gate) or
+    /// [`on_token`](crate::reactor::Gate::on_token) has returned [`Verdict::Later`]. The mail phase carries it out. The first verdict on a request counts; later
     /// ones change nothing, and neither does one on a request that has ended.
     pub fn verdict(&mut self, conn: ConnId, verdict: Verdict) {
         self.core.give_verdict(self.core.served, conn, verdict);
@@ -592,6 +594,17 @@ impl<'a> Context<'a> {
         identity: Box<Identity>,
     ) -> Result<(), IdentityError> {
         self.core.set_identity(self.core.served, conn, identity)
+    }
+
+    /// Asks the gate of an open connection to check a token that came in a message. It is the gate that
+    /// has determined the identity of the connection, else that of its route.
+    /// [`on_presented`](crate::reactor::Service::on_presented) reports the verdict. A token that passes
+    /// replaces the identity as [`set_identity`](Context::set_identity) does.
+    ///
+    /// # Errors
+    /// See [`PresentError`]: nothing follows.
+    pub fn present(&mut self, conn: ConnId, token: &str) -> Result<(), PresentError> {
+        self.core.present(self.core.served, conn, token)
     }
 
     /// Signs a subject out: its gate is called, and its connections are closed with this code, some in

@@ -9,7 +9,8 @@ use super::id::ConnId;
 use super::outcome::Verdict;
 use super::request::GateRequest;
 use super::service::Service;
-use crate::protocol::handshake::Response;
+use super::token_request::TokenRequest;
+use crate::protocol::handshake::{Refusal, Response};
 
 /// A service that decides on the requests of routes that name it as their
 /// [`gate`](field@crate::reactor::settings::RouteSettings::gate).
@@ -65,6 +66,24 @@ pub trait Gate: Service {
     /// [`on_gate`](Gate::on_gate) would mark, so that no upstream gets it from other clients.
     fn on_exempt(&mut self, cx: &mut Context<'_>, conn: ConnId, request: &GateRequest<'_>) {
         let _ = (cx, conn, request);
+    }
+
+    /// Decides on a token that came in a message of an open connection
+    /// ([`Context::present`]): passes it with the identity that replaces the present one, or refuses
+    /// it; the connection stays as it is then. The connection belongs to its service.
+    /// [`identity`](Context::identity) and [`verdict`](Context::verdict) accept its id: after
+    /// [`Verdict::Later`] the verdict follows, or [`on_close`](Service::on_close) reports that nobody
+    /// waits for it.
+    ///
+    /// By default a gate takes no such tokens.
+    fn on_token(
+        &mut self,
+        cx: &mut Context<'_>,
+        conn: ConnId,
+        request: &TokenRequest<'_>,
+    ) -> Verdict {
+        let _ = (cx, conn, request);
+        Verdict::Refuse(Refusal::Forbidden, None)
     }
 
     /// The gate has passed a request, but its identity does not meet the route's

@@ -29,5 +29,6 @@ pub mod settings;
 pub(super) mod throttle;
 pub(super) mod time;
 pub(super) mod tls_info;
+pub(super) mod token_request;
 #[cfg(feature = "proxy")]
 pub(in crate::reactor) mod upstream;

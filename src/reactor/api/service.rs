@@ -22,7 +22,7 @@ use super::upstream::{PipeEnd, UpstreamDecision};
 #[cfg(feature = "proxy")]
 use crate::protocol::CloseCode;
 use crate::protocol::Message;
-use crate::protocol::handshake::Response;
+use crate::protocol::handshake::{Refusal, Response};
 #[cfg(feature = "proxy")]
 use crate::protocol::http::ResponseHead;
 
@@ -181,6 +181,19 @@ pub trait Service: Any {
     /// HTTP request it is called only if the client ends before the response.
     fn on_close(&mut self, cx: &mut Context<'_>, conn: ConnId, why: CloseReason) {
         let _ = (cx, conn, why);
+    }
+
+    /// The identity of an open connection was replaced ([`Context::set_identity`]): after a refresh,
+    /// or by a token in a message. Called in the mail phase.
+    fn on_identity(&mut self, cx: &mut Context<'_>, conn: ConnId) {
+        let _ = (cx, conn);
+    }
+
+    /// The gate has decided on the token of [`Context::present`]: the connection has the identity of
+    /// the token, or a refusal says why not. Called once for each token, unless the connection ends
+    /// before.
+    fn on_presented(&mut self, cx: &mut Context<'_>, conn: ConnId, outcome: Result<(), Refusal>) {
+        let _ = (cx, conn, outcome);
     }
 
     /// Whether a response to this connection is pending that a shutdown should wait for. A busy

@@ -6,6 +6,7 @@
 use crate::reactor::api::id::{GateId, RouteId};
 use crate::reactor::api::outcome::Verdict;
 use crate::reactor::api::request::Params;
+use crate::reactor::api::time::Time;
 
 /// A request that has passed all checks before its gate. They are not repeated after the verdict.
 #[derive(Debug)]
@@ -16,6 +17,8 @@ pub(crate) struct Gated {
     pub(crate) is_upgrade: bool,
     /// It passes whatever the gate would decide, which only marks credentials in its head.
     pub(crate) is_exempt: bool,
+    /// When its gate was asked.
+    pub(crate) asked: Time,
 }
 
 /// A request whose gate decides later.

@@ -24,6 +24,7 @@ impl Reactor {
             Timer::Lines => self.core.log_held_back(),
             Timer::Load => self.core.sample_timer_fired(),
             Timer::Wall => self.core.watch_wall_clock(),
+            Timer::Presented => self.give_up_presented(),
             Timer::Mail(service) => {
                 self.core.recovery.end_pause(service);
                 self.core.wake(service);

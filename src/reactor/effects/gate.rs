@@ -238,16 +238,20 @@ impl Core {
         self.arm(id);
     }
 
-    /// Queues a verdict on a request that waits for it; the mail phase carries it out.
+    /// Queues a verdict on a request or a token that waits for it; the mail phase carries it out.
     pub(crate) fn give_verdict(&mut self, gate: ServiceId, id: ConnId, verdict: Verdict) {
+        if verdict == Verdict::Later {
+            return;
+        }
         let handshake = self.conns.owned_mut(gate, id).and_then(|conn| conn.handshake());
         let awaited = handshake.and_then(|handshake| handshake.gated.as_mut());
-        if let Some(awaited) = awaited
-            && awaited.verdict.is_none()
-            && verdict != Verdict::Later
-        {
-            awaited.verdict = Some(verdict);
-            self.queues.decisions.push_back(Decided::Verdict(id));
+        if let Some(awaited) = awaited {
+            if awaited.verdict.is_none() {
+                awaited.verdict = Some(verdict);
+                self.queues.decisions.push_back(Decided::Verdict(id));
+            }
+        } else if self.presented.decide(gate, id, verdict) {
+            self.queues.decisions.push_back(Decided::Presented(id));
         }
     }
 

@@ -62,7 +62,8 @@ impl Reactor {
             if !is_exempt {
                 self.core.check_origin(route, request)?;
             }
-            let gated = Gated { gate, route, params, is_upgrade: false, is_exempt };
+            let asked = self.core.now;
+            let gated = Gated { gate, route, params, is_upgrade: false, is_exempt, asked };
             return Ok(self.ask_gate(id, request, head, gated));
         }
         let taken = self.pass_http_request(id, request, head, rest, route, &params)?;

@@ -6,6 +6,7 @@
 //! moves, some in each step.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use log::warn;
@@ -30,6 +31,7 @@ impl Core {
     /// Stores the identity of a request. An upgrade counts for its subject, and expires.
     ///
     /// # Errors
+    /// [`Unauthorized`](Refusal::Unauthorized): the subject was signed out while its gate decided;
     /// [`SubjectFull`](Refusal::SubjectFull). Then nothing has changed.
     pub(crate) fn begin_identity(
         &mut self,
@@ -37,6 +39,9 @@ impl Core {
         gated: &Gated,
         identity: Identity,
     ) -> Result<(), Refusal> {
+        if self.sign_outs.is_since(gated.asked, gated.gate, identity.shared_subject()) {
+            return Err(Refusal::Unauthorized);
+        }
         let member = match gated.is_upgrade {
             true => Some(self.enter_subject(id, gated.gate, &identity)?),
             false => None,
@@ -160,6 +165,7 @@ impl Core {
         }
         self.observe(id, EventKind::Refreshed);
         self.arm(id);
+        self.queues.decisions.push_back(Decided::Identity(id));
         Ok(())
     }
 
@@ -184,7 +190,9 @@ impl Core {
     pub(crate) fn sign_out(&mut self, gate: GateId, subject: &str, code: CloseCode) -> usize {
         let count = self.connections_of(gate, subject).count();
         let left = Vec::new();
-        let sign_out = SignOut { gate, subject: subject.into(), code, left, is_announced: false };
+        let subject: Arc<str> = subject.into();
+        self.sign_outs.add(gate, Arc::clone(&subject), self.now);
+        let sign_out = SignOut { gate, subject, code, left, is_announced: false };
         self.queues.decisions.push_back(Decided::SignOut(Box::new(sign_out)));
         count
     }
@@ -226,6 +234,11 @@ impl Core {
         let offset = self.wall_clock.offset();
         if let Some(held) = self.conns.get_mut(id).and_then(|conn| conn.held_identity_mut()) {
             held.until = offset.moved(held.until, held.offset);
+            if let Some(expires) = held.identity.expires {
+                // In place: no handler reads it now.
+                let identity = Rc::make_mut(&mut held.identity);
+                identity.expires = Some(offset.moved(expires, held.offset));
+            }
             held.offset = offset;
             self.arm(id);
         }
@@ -240,6 +253,14 @@ impl Core {
 }
 
 impl Reactor {
+    /// Informs the service of a connection that its identity was replaced.
+    pub(in crate::reactor) fn report_identity(&mut self, id: ConnId) {
+        if let Some(conn) = self.core.conns.get(id).filter(|conn| conn.is_open()) {
+            let service = conn.service;
+            self.call_for(id, service, |service, cx| service.on_identity(cx, id));
+        }
+    }
+
     /// Informs the gate of a sign-out, then closes the connections of the subject, some in each turn.
     pub(in crate::reactor) fn continue_sign_out(&mut self, mut sign_out: Box<SignOut>) {
         if !sign_out.is_announced {
@@ -355,6 +376,11 @@ mod tests {
         turn_until(&mut reactor, |reactor| reactor.metrics().opened == 1);
         let due = |reactor: &mut Reactor| {
             let (_, conn) = reactor.core.conns.iter().next().unwrap();
+            assert_eq!(
+                conn.identity().unwrap().expires,
+                Some(conn.expires()),
+                "they move together"
+            );
             conn.expires().since(Time::ZERO + reactor.core.epoch.elapsed()).as_secs_f64()
         };
         assert!((55.0..=60.0).contains(&due(&mut reactor)));

@@ -41,6 +41,7 @@ pub(super) mod pipe;
 pub(super) mod pipe_ends;
 #[cfg(feature = "proxy")]
 pub(super) mod pipe_leave;
+pub(super) mod present;
 pub(super) mod proxy_header;
 pub(super) mod publish;
 pub(super) mod rates;

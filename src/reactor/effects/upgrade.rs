@@ -177,7 +177,9 @@ impl Reactor {
         match self.core.router.settings(route).gate {
             Some(gate) => {
                 let params = routed.params;
-                let gated = Gated { gate, route, params, is_upgrade: true, is_exempt: false };
+                let asked = self.core.now;
+                let gated =
+                    Gated { gate, route, params, is_upgrade: true, is_exempt: false, asked };
                 Ok(self.ask_gate(id, request, head, gated))
             }
             None => {
@@ -270,6 +272,8 @@ impl Reactor {
             Decided::Request(id, decision) => self.decide(id, decision),
             Decided::Verdict(id) => self.continue_gated(id),
             Decided::SignOut(sign_out) => self.continue_sign_out(sign_out),
+            Decided::Presented(id) => self.continue_presented(id),
+            Decided::Identity(id) => self.report_identity(id),
         }
     }
 

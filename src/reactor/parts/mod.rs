@@ -22,6 +22,7 @@ pub(super) mod mailbox;
 pub(super) mod metrics;
 pub(super) mod observed;
 pub(super) mod origin;
+pub(super) mod presented;
 pub(super) mod rates;
 pub(super) mod recovery;
 pub(super) mod redaction;
@@ -34,6 +35,7 @@ pub(super) mod shared;
 pub(super) mod shared_rates;
 pub(super) mod shedding;
 pub(super) mod shutdown;
+pub(super) mod sign_outs;
 #[cfg_attr(not(feature = "signals"), path = "../without/parts/signals.rs")]
 pub(super) mod signals;
 pub(super) mod socket;

@@ -25,6 +25,8 @@ pub(crate) enum Timer {
     Wall,
     /// A sample of the load is due.
     Load,
+    /// A gate has not decided on a presented token in time.
+    Presented,
     /// The end of a service's pause after a panic in `on_mail`.
     Mail(ServiceId),
 }
@@ -43,8 +45,9 @@ const TRIM: u32 = u32::MAX - 1;
 const LINES: u32 = u32::MAX - 2;
 const WALL: u32 = u32::MAX - 3;
 const LOAD: u32 = u32::MAX - 4;
+const PRESENTED: u32 = u32::MAX - 5;
 
-const _: () = assert!(MAIL + (u16::MAX as u32) < LOAD);
+const _: () = assert!(MAIL + (u16::MAX as u32) < PRESENTED);
 const _: () = assert!(SERVICE_TIMERS_MAX < LISTENERS as usize);
 
 impl From<Timer> for Key {
@@ -58,6 +61,7 @@ impl From<Timer> for Key {
             Timer::Lines => (LINES, 0),
             Timer::Wall => (WALL, 0),
             Timer::Load => (LOAD, 0),
+            Timer::Presented => (PRESENTED, 0),
             Timer::Mail(service) => (MAIL + service.index() as u32, 0),
         };
         Key(u64::from(serial) << 32 | u64::from(slot))
@@ -73,6 +77,7 @@ impl From<Key> for Timer {
             (LINES, 0) => Timer::Lines,
             (WALL, 0) => Timer::Wall,
             (LOAD, 0) => Timer::Load,
+            (PRESENTED, 0) => Timer::Presented,
             (MAIL.., 0) => Timer::Mail(ServiceId((slot - MAIL) as u16)),
             (LISTENERS.., 0) => Timer::Listener(slot - LISTENERS),
             (index, 0) => Timer::Service(index),
