@@ -4,14 +4,19 @@
 //! messages, `history=N` replays the room's last messages on joining, and `presence=1` sends the
 //! number of members, as text `{"presence":N}`, on joining and on changes. A message is encoded
 //! once, for all members and for the history. Histories are bounded and expire.
+//!
+//! A member with the subprotocol `weir.rooms` can send its gate a new token in a message.
 
 mod histories;
+#[cfg_attr(not(feature = "auth"), path = "rooms/without_refreshing.rs")]
+mod refreshing;
 
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
 use self::histories::{Histories, Limits};
+use self::refreshing::{PROTOCOLS, Refreshing};
 use crate::protocol::handshake::{Refusal, Response};
 use crate::protocol::{CloseCode, Message, SharedFrame};
 use crate::reactor::settings::with_setters;
@@ -53,8 +58,8 @@ with_setters! {
         /// Maximum number of rooms with members; more are refused with 503. Rooms without members
         /// do not count: the memory limit of all histories bounds them.
         pub rooms_max: usize = 10_000,
-        /// What the identity of a client must have to join a room; others are refused with 403.
-        /// `None`: nothing.
+        /// What the identity of a client must have to join a room; others are refused with 403. A member
+        /// whose identity is replaced by one without it is closed with 3003. `None`: nothing.
         pub join: Option<Requirement> = None,
         /// What the identity of a member must have to send messages; others are closed with 3003.
         /// `None`: nothing.
@@ -98,6 +103,7 @@ struct Member {
     wants_own: bool,
     wants_presence: bool,
     history: usize,
+    refreshing: Refreshing,
 }
 
 /// A room with members. The loop knows them: a room is one of the loop's topics, and its presence
@@ -167,6 +173,10 @@ impl Rooms {
 }
 
 impl Service for Rooms {
+    fn protocols(&self) -> &[&str] {
+        PROTOCOLS
+    }
+
     fn on_start(&mut self, cx: &mut Context<'_>) {
         if let Some(interval) = self.settings.sweep_interval() {
             let _ = cx.schedule_every(interval, SWEEP);
@@ -197,6 +207,7 @@ impl Service for Rooms {
             wants_own: is_set("self"),
             wants_presence: is_set("presence"),
             history: history.and_then(|count| count.parse().ok()).unwrap_or(0),
+            refreshing: Refreshing::new(request.protocol),
         };
         self.members.insert(cx, conn, member);
         Decision::Accept(request.accept())
@@ -231,9 +242,12 @@ impl Service for Rooms {
     }
 
     fn on_message(&mut self, cx: &mut Context<'_>, conn: ConnId, message: Message<'_>) {
-        let Some(member) = self.members.get(conn) else {
+        let Some(member) = self.members.get_mut(conn) else {
             return;
         };
+        if member.refreshing.handles(cx, conn, message) {
+            return;
+        }
         if !is_met(self.settings.publish.as_ref(), cx.identity(conn)) {
             return cx.close(conn, CloseCode::FORBIDDEN, "not allowed to send");
         }
@@ -245,6 +259,21 @@ impl Service for Rooms {
         // The loop counts members without room for it, and the route's policy handles them.
         let _ = cx.publish(Target::Topic(&room), &frame, options);
         self.histories.remember(&room, cx.now(), frame);
+    }
+
+    /// A member leaves its room if it could not join it any more.
+    fn on_identity(&mut self, cx: &mut Context<'_>, conn: ConnId) {
+        if !is_met(self.settings.join.as_ref(), cx.identity(conn)) {
+            cx.close(conn, CloseCode::FORBIDDEN, "not allowed in this room");
+        }
+    }
+
+    fn on_presented(&mut self, cx: &mut Context<'_>, conn: ConnId, outcome: Result<(), Refusal>) {
+        let stays = is_met(self.settings.join.as_ref(), cx.identity(conn));
+        // A member that does not stay gets its Close instead.
+        if let Some(member) = self.members.get_mut(conn).filter(|_| stays) {
+            member.refreshing.answer(cx, conn, outcome);
+        }
     }
 
     fn on_close(&mut self, cx: &mut Context<'_>, conn: ConnId, _why: CloseReason) {

@@ -70,6 +70,10 @@ fn outcomes_and_the_cache_are_counted() {
     let cache = |hit: &str| gated.admin.metric("weir_auth_cache_total", &[hit]);
     assert_eq!((cache("hit=\"true\""), cache("hit=\"false\"")), (1.0, 3.0));
     assert_eq!(gated.admin.metric("weir_auth_seconds_count", &["gate=\"users\""]), 5.0);
+    // Verdicts within the turn take time, too: three of these compute an HMAC.
+    assert!(gated.admin.metric("weir_auth_seconds_sum", &["gate=\"users\""]) > 3e-6);
+    let short = gated.admin.metric("weir_auth_seconds_bucket", &["gate=\"users\"", "le=\"1e-06\""]);
+    assert!(short <= 2.0, "{short} verdicts within 1 µs");
     assert_eq!(gated.admin.metric("weir_auth_keys_total", &["outcome=\"failure\""]), 0.0);
     let log = gated.process.stop();
     assert!(log.contains("token refused: aud is missing, or does not name"), "{log}");

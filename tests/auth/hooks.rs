@@ -4,11 +4,15 @@ use std::io::Write as _;
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use weir::protocol::handshake::Response;
+use weir::protocol::http::TraceParent;
+use weir::protocol::{CloseCode, Message};
 use weir::reactor::settings::{GateSettings, RouteSettings, Settings};
+use weir::reactor::{ConnId, Context, GateId, HttpRequest, Service};
 use weir::services::auth::settings::OnFailure;
 use weir::services::auth::{Hook, HookSettings};
 
@@ -30,6 +34,8 @@ enum Answer {
     Hang,
     /// The end of the connection.
     End,
+    /// These bytes, when the test has come to the barrier, too.
+    After(Arc<Barrier>, String),
 }
 
 fn ok(lines: &str) -> Answer {
@@ -87,6 +93,10 @@ fn serve(stream: TcpStream, answer: impl Fn(String) -> Answer) {
                     return;
                 }
             }
+            Answer::After(barrier, bytes) => {
+                barrier.wait();
+                client.raw(bytes.as_bytes());
+            }
             // Until the other side gives up.
             Answer::Hang => drop(client.try_head()),
             Answer::End => return,
@@ -94,16 +104,47 @@ fn serve(stream: TcpStream, answer: impl Fn(String) -> Answer) {
     }
 }
 
+/// Signs the subject that the query names out.
+struct SignOut(GateId);
+
+impl Service for SignOut {
+    fn methods(&self) -> &'static [&'static str] {
+        &["GET"]
+    }
+
+    fn on_http(
+        &mut self,
+        cx: &mut Context<'_>,
+        _: ConnId,
+        request: &HttpRequest<'_>,
+    ) -> Option<Response> {
+        cx.sign_out(self.0, request.http.query().unwrap(), CloseCode::FORBIDDEN);
+        Some(Response::text(200, "ok"))
+    }
+
+    fn on_message(&mut self, _: &mut Context<'_>, _: ConnId, _: Message<'_>) {}
+}
+
 /// A server whose route `/` has this hook.
 fn hooked(settings: HookSettings, route: RouteSettings) -> (Server, Receiver<Seen>) {
+    hooked_loop(Settings::default(), settings, route)
+}
+
+fn hooked_loop(
+    of_loop: Settings,
+    settings: HookSettings,
+    route: RouteSettings,
+) -> (Server, Receiver<Seen>) {
     let (sender, receiver) = channel();
-    let server = Server::start(Settings::default(), move |reactor| {
+    let server = Server::start(of_loop, move |reactor| {
         let hook = Hook::new("hook", settings).unwrap();
         let gate = reactor.add_gate(hook, GateSettings::default()).unwrap();
         let (service, seen) = report();
         let service = reactor.add_service(service).unwrap();
         reactor.add_route("/*", service, route.gate(gate)).unwrap();
         reactor.add_route("/open", service, RouteSettings::default()).unwrap();
+        let sign_out = reactor.add_service(SignOut(gate)).unwrap();
+        reactor.add_route("/out", sign_out, RouteSettings::default()).unwrap();
         sender.send(seen).unwrap();
     });
     (server, receiver.recv_timeout(DEADLINE).unwrap())
@@ -401,4 +442,78 @@ fn the_certificate_of_a_hook_is_verified() {
     let file = TestFile::new("no certificate");
     let settings = HookSettings::new(url.parse().unwrap()).ca_file(file.0.clone());
     assert!(Hook::new("hook", settings).is_err());
+}
+
+fn sign_out(server: &Server, subject: &str) {
+    let mut client = Client::tcp(server.address);
+    client.raw(format!("GET /out?{subject} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes());
+    assert_eq!(status_of(&client.answer().0), 200);
+}
+
+#[test]
+fn an_answer_that_is_older_than_the_sign_out_of_its_subject_does_not_pass() {
+    let barrier = Arc::new(Barrier::new(2));
+    let passing = "HTTP/1.1 204 No Content\r\nX-Weir-User: ann\r\n\r\n".to_owned();
+    let hook = HookServer::new(Answer::After(Arc::clone(&barrier), passing));
+    let settings = hook.settings().cache(Duration::from_secs(60)).timeout(Duration::from_secs(8));
+    let (server, seen) = hooked(settings, RouteSettings::default());
+    let mut client = Client::tcp(server.address);
+    client.raw(upgrade("/", "").as_bytes());
+    hook.heads.recv_timeout(DEADLINE).unwrap();
+    sign_out(&server, "ann");
+    barrier.wait();
+    let head = client.head();
+    assert_eq!(status_of(&head), 401, "{head}");
+    assert!(seen.try_recv().is_err(), "the service saw the request");
+    // The answer was not kept: an equal request is asked about again, and passes if the hook says so.
+    hook.set(ok("X-Weir-User: ann\r\n"));
+    assert_eq!((status(&server), hook.asked()), (101, 2));
+}
+
+#[test]
+fn answers_that_were_kept_end_with_the_sign_out_of_their_subject() {
+    let hook = HookServer::new(ok("X-Weir-User: ann\r\n"));
+    let settings = hook.settings().cache(Duration::from_secs(60));
+    let (server, _seen) = hooked(settings, RouteSettings::default());
+    let ask = |path: &str| status_of(&response(&server, path, ""));
+    assert_eq!(ask("/ann"), 101);
+    hook.set(ok("X-Weir-User: bob\r\n"));
+    assert_eq!((ask("/bob"), ask("/bob"), ask("/ann")), (101, 101, 101));
+    assert_eq!(hook.asked(), 2);
+    sign_out(&server, "ann");
+    hook.set(refusing("401 Unauthorized", ""));
+    assert_eq!((ask("/ann"), ask("/bob")), (401, 101));
+    assert_eq!(hook.asked(), 3);
+}
+
+#[test]
+fn a_hook_gets_the_trace_of_the_client_or_a_new_one() {
+    const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let hook = HookServer::new(ok("X-Weir-User: ann\r\n"));
+    for is_traced in [true, false] {
+        let settings = hook.settings().cache(Duration::from_secs(60));
+        let of_loop = Settings::default().trace(is_traced);
+        let (server, _seen) = hooked_loop(of_loop, settings, RouteSettings::default());
+        let asked = |path: &str, lines: &str| {
+            assert_eq!(status_of(&response(&server, path, lines)), 101);
+            let head = hook.heads.recv_timeout(DEADLINE).unwrap();
+            let lines = head.to_lowercase();
+            assert_eq!(lines.matches("\r\ntraceparent:").count(), usize::from(is_traced), "{head}");
+            header(&head, "traceparent").map(str::to_owned)
+        };
+        let kept = asked("/kept", &format!("traceparent: {PARENT}\r\n"));
+        assert_eq!(kept.as_deref(), is_traced.then_some(PARENT));
+        for (path, lines) in [("/1", ""), ("/2", "traceparent: 00-1\r\n")] {
+            let created = asked(path, lines);
+            assert_eq!(created.is_some(), is_traced);
+            if let Some(created) = created {
+                assert!(TraceParent::parse(&created).is_some() && created.ends_with("-00"));
+                assert_ne!(created[3..35], PARENT[3..35]);
+            }
+        }
+        // Another trace does not make another request.
+        let lines = format!("traceparent: {}\r\n", PARENT.replace("4bf9", "4bfa"));
+        assert_eq!(status_of(&response(&server, "/kept", &lines)), 101);
+        assert!(hook.heads.try_recv().is_err(), "the answer is used again");
+    }
 }

@@ -1,17 +1,18 @@
 //! Keys from a server by https: fetched at the start, for an unknown `kid`, and kept after a failure.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 
 use weir::protocol::Message;
 use weir::protocol::handshake::Response;
-use weir::reactor::settings::{CertificateFiles, RouteSettings, Settings, TlsSettings};
+use weir::reactor::settings::{CertificateFiles, Rate, RouteSettings, Settings, TlsSettings};
 use weir::reactor::{ConnId, Context, HttpRequest, Service};
 use weir::services::auth::JwtSettings;
 use weir::services::auth::settings::{Algorithm, Audience, KeySource};
 use weir_authority::{Authority, Files};
 
-use super::gated::{TestFile, gated, status};
+use super::gated::{TestFile, add, gated, response, status, status_of};
 use super::tokens::{Ed25519, claims, jwks};
 use crate::support::{Server, eventually};
 
@@ -109,12 +110,51 @@ fn old_keys_stay_if_their_server_fails() {
     let mut attempts = 0;
     let mut look = || {
         attempts += 1;
-        assert_eq!(status(&server, &rotated), 401);
-        keys.asked() == 2
+        let is_fetched = status(&server, &rotated) == 503;
+        assert_eq!(keys.asked(), 1 + usize::from(is_fetched), "503 only after a failed fetch");
+        is_fetched
     };
     eventually(&mut look, "the keys are fetched for the new kid");
+    // The key may exist: its token is not refused, it has to come again.
+    assert_eq!(status(&server, &rotated), 503);
     // A token that was not seen before, by the old key.
     assert_eq!(status(&server, &old.token(&claims("bob", ""))), 101, "after {attempts} attempts");
+}
+
+/// Loopback is exempt; a trusted proxy states the address of each client.
+#[test]
+fn a_key_that_was_not_fetched_is_no_failure_of_the_client() {
+    let authority = Authority::new();
+    let (old, new) = (Ed25519::new("old"), Ed25519::new("new"));
+    let keys = KeyServer::new(200, jwks(&[&old]));
+    let (_keys, url) = keys.start(&authority.server(&["127.0.0.1"]));
+    let settings =
+        settings(&url, &authority).failures_per_address(Rate { per_second: 0.001, burst: 2 });
+    let trusting = Settings::default().trusted_proxies(vec!["127.0.0.1".parse().unwrap()]);
+    let (sender, receiver) = channel();
+    let server = Server::start(trusting, move |reactor| {
+        sender.send(add(reactor, &settings, RouteSettings::default())).unwrap();
+    });
+    let _seen = receiver.recv().unwrap();
+    let status = |token: &str| {
+        let lines = format!("X-Forwarded-For: 192.0.2.1\r\nAuthorization: Bearer {token}\r\n");
+        status_of(&response(&server, "/", &lines))
+    };
+    eventually(|| status(&old.token(&claims("ann", ""))) == 101, "the keys are loaded");
+    let rotated = new.token(&claims("ann", ""));
+    // Fetched a moment ago, and without this key.
+    (0..5).for_each(|_| assert_eq!(status(&rotated), 401));
+    assert_eq!((status(&old.token(&claims("bob", ""))), keys.asked()), (101, 1));
+    keys.set(500, String::new());
+    eventually(|| status(&rotated) == 503, "the keys are fetched for the new kid");
+    (0..5).for_each(|_| assert_eq!(status(&rotated), 503));
+    assert_eq!((status(&old.token(&claims("carl", ""))), keys.asked()), (101, 2));
+    // A fetch that brings no such key is one of its failures.
+    keys.set(200, jwks(&[&old]));
+    eventually(|| status(&rotated) == 401, "the keys are fetched");
+    assert_eq!(keys.asked(), 3);
+    assert_eq!(status("forged"), 401);
+    assert_eq!(status(&old.token(&claims("dan", ""))), 429);
 }
 
 #[test]

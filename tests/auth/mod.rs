@@ -9,5 +9,7 @@ mod hooks;
 mod keys;
 mod places;
 mod refresh;
+mod rooms;
 mod secrets;
+mod steps;
 pub mod tokens;

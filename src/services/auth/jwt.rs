@@ -3,18 +3,22 @@
 //! A token is checked on the loop. It waits while the signatures of a turn are used up, and while keys are
 //! fetched because none has its `kid`.
 
+mod refresh;
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
-use std::fmt;
-use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
+use std::time::Instant;
 
 use super::checker::{Checked, Checker};
 use super::counts::{AuthCounts, AuthOutcome};
-use super::keys::error::KeyError;
+use super::error::AuthError;
 use super::keys::set::KeySet;
 use super::keys::source::{KeyLoader, read_file};
-use super::loading::{LOAD_TIMER, Loading};
+use super::loading::{Fetch, LOAD_TIMER, Loading};
+use super::prolonging::Prolonging;
 use super::refusals::{challenged, insufficient_scope, retry_after};
 use super::settings::{JwtSettings, KeySource, TokenPlace};
 use super::token::error::TokenError;
@@ -22,8 +26,8 @@ use super::token::places::{Choice, find};
 use crate::protocol::Message;
 use crate::protocol::handshake::{Refusal, Response};
 use crate::reactor::{
-    ConnId, Context, Decision, Gate, GateRequest, HttpRequest, Identity, More, Service, Time,
-    TlsError, UpgradeRequest, Verdict,
+    CloseReason, ConnId, Context, Decision, Gate, GateRequest, HttpRequest, More, Service,
+    TokenRequest, UpgradeRequest, Verdict,
 };
 use crate::upstream::upstream_counts::add;
 
@@ -45,6 +49,7 @@ pub struct Jwt {
     ready: VecDeque<Waiting>,
     /// Tokens that wait for keys.
     keyless: Vec<Waiting>,
+    prolonging: Prolonging,
     counts: Rc<AuthCounts>,
 }
 
@@ -54,53 +59,34 @@ struct Waiting {
     conn: ConnId,
     token: Box<str>,
     client: IpAddr,
-    since: Time,
+    started: Instant,
     purpose: Purpose,
     /// Whether keys were fetched for it.
     has_fetched: bool,
 }
 
+impl Waiting {
+    fn new(
+        conn: ConnId,
+        token: &str,
+        client: SocketAddr,
+        purpose: Purpose,
+        started: Instant,
+    ) -> Waiting {
+        let client = client.ip();
+        Waiting { conn, token: token.into(), client, started, purpose, has_fetched: false }
+    }
+}
+
 /// What a token was sent for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Purpose {
+    /// A request that the gate decides on.
     Admission,
+    /// A request to refresh the connections of its session.
     Refresh,
-}
-
-/// Why a gate could not be created.
-#[derive(Debug)]
-pub enum AuthError {
-    /// A file with a secret or with keys cannot be used.
-    Keys(PathBuf, KeyError),
-    /// The file with CA certificates cannot be used.
-    Tls(TlsError),
-}
-
-impl AuthError {
-    /// The file.
-    pub fn path(&self) -> Option<&Path> {
-        match self {
-            AuthError::Keys(path, _) => Some(path),
-            AuthError::Tls(error) => error.path(),
-        }
-    }
-}
-
-impl fmt::Display for AuthError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            AuthError::Keys(path, error) => write!(f, "{}: {error}", path.display()),
-            AuthError::Tls(error) => error.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for AuthError {}
-
-impl From<TlsError> for AuthError {
-    fn from(error: TlsError) -> AuthError {
-        AuthError::Tls(error)
-    }
+    /// A message of an open connection.
+    Message,
 }
 
 impl Jwt {
@@ -133,6 +119,7 @@ impl Jwt {
             loading: None,
             ready: VecDeque::new(),
             keyless: Vec::new(),
+            prolonging: Prolonging::default(),
             counts,
         })
     }
@@ -165,33 +152,32 @@ impl Jwt {
                 self.ready.push_front(waiting);
                 return None;
             }
-            Checked::UnknownKey if self.may_fetch(cx, &waiting) => {
-                if self.has_keyless_room(cx) {
+            Checked::UnknownKey => match self.fetch(cx, &waiting) {
+                Fetch::Running if self.keyless.len() < WAITING_MAX => {
                     self.keyless.push(waiting);
                     return None;
                 }
-                Checked::NextTurn
-            }
-            Checked::UnknownKey => {
-                self.checker.count_failure(cx, TokenError::UnknownKey, waiting.client);
-                Checked::Invalid(TokenError::UnknownKey)
-            }
+                Fetch::Running => Checked::NextTurn,
+                // The key may exist: 503, and no failure of the client.
+                Fetch::Failed => Checked::UnknownKey,
+                Fetch::Recent if !waiting.has_fetched => Checked::Invalid(TokenError::UnknownKey),
+                Fetch::Recent | Fetch::Never => {
+                    self.checker.count_failure(cx, TokenError::UnknownKey, waiting.client);
+                    Checked::Invalid(TokenError::UnknownKey)
+                }
+            },
             checked => checked,
         };
         Some((waiting, checked))
     }
 
-    fn may_fetch(&mut self, cx: &mut Context<'_>, waiting: &Waiting) -> bool {
-        let loading = self.loading.as_mut().filter(|_| !waiting.has_fetched);
-        loading.is_some_and(|loading| loading.fetch_for_token(cx))
-    }
-
-    /// Whether one more token may wait for keys. Tokens of clients that have ended lose their places.
-    fn has_keyless_room(&mut self, cx: &Context<'_>) -> bool {
-        if self.keyless.len() >= WAITING_MAX {
-            self.keyless.retain(|waiting| cx.peer(waiting.conn).is_some());
+    /// Whether the keys are fetched for a token that no key is for. That happens once for a token.
+    fn fetch(&mut self, cx: &mut Context<'_>, waiting: &Waiting) -> Fetch {
+        match &mut self.loading {
+            None => Fetch::Never,
+            Some(loading) if waiting.has_fetched => loading.last_fetch(),
+            Some(loading) => loading.fetch_for_token(cx),
         }
-        self.keyless.len() < WAITING_MAX
     }
 
     /// Checks a token that has just arrived; one that others wait before is put behind them.
@@ -211,10 +197,10 @@ impl Jwt {
         &mut self,
         cx: &mut Context<'_>,
         conn: ConnId,
-        since: Time,
+        started: Instant,
         checked: Checked,
     ) -> Verdict {
-        self.counts.took.count(cx.now().since(since));
+        self.counts.took.count(started.elapsed());
         let (outcome, verdict) = match checked {
             Checked::Valid(identity) => (AuthOutcome::Ok, Verdict::Pass(Some(identity))),
             Checked::Invalid(error) => {
@@ -250,10 +236,6 @@ impl Jwt {
         let Some(waiting) = self.ready.pop_front() else {
             return false;
         };
-        // The client has ended.
-        if cx.peer(waiting.conn).is_none() {
-            return true;
-        }
         let before = self.ready.len();
         let Some((waiting, checked)) = self.check(cx, waiting) else {
             let is_put_back = self.ready.len() > before;
@@ -264,12 +246,17 @@ impl Jwt {
         };
         match waiting.purpose {
             Purpose::Admission => {
-                let verdict = self.verdict(cx, waiting.conn, waiting.since, checked);
+                let verdict = self.verdict(cx, waiting.conn, waiting.started, checked);
+                cx.verdict(waiting.conn, verdict);
+            }
+            Purpose::Message => {
+                let verdict = self.message_verdict(cx, &waiting, checked);
                 cx.verdict(waiting.conn, verdict);
             }
             Purpose::Refresh => {
-                let response = self.refresh(cx, &waiting, checked);
-                cx.respond(waiting.conn, response);
+                if let Some(response) = self.refresh(cx, &waiting, checked) {
+                    cx.respond(waiting.conn, response);
+                }
             }
         }
         true
@@ -301,37 +288,6 @@ impl Jwt {
         self.ready.extend(retried);
         true
     }
-
-    /// Answers a refresh: the connections of the token's session get its identity.
-    fn refresh(&mut self, cx: &mut Context<'_>, waiting: &Waiting, checked: Checked) -> Response {
-        match self.verdict(cx, waiting.conn, waiting.since, checked) {
-            Verdict::Pass(Some(identity)) => {
-                prolong(cx, &identity);
-                Response::text(204, "")
-            }
-            Verdict::Refuse(refusal, response) => {
-                response.map_or_else(|| Response::from(refusal), |response| *response)
-            }
-            Verdict::Pass(None) | Verdict::Later => Response::from(Refusal::Internal),
-        }
-    }
-}
-
-/// Gives the connections of a session a new identity, with the later end of both.
-fn prolong(cx: &mut Context<'_>, identity: &Identity) {
-    let Some(gate) = cx.own_gate() else {
-        return;
-    };
-    let of_session = cx.subject(gate, identity.subject());
-    let of_session = of_session.filter(|(_, old)| old.session == identity.session);
-    let ends: Vec<(ConnId, Option<Time>)> =
-        of_session.map(|(conn, old)| (conn, old.expires)).collect();
-    for (conn, old_end) in ends {
-        let mut identity = identity.clone();
-        identity.expires = old_end.zip(identity.expires).map(|(old, new)| old.max(new));
-        // A connection that may not stay is closed by the loop; one that has ended needs nothing.
-        let _ = cx.set_identity(conn, Box::new(identity));
-    }
 }
 
 impl Gate for Jwt {
@@ -341,6 +297,7 @@ impl Gate for Jwt {
         conn: ConnId,
         request: &GateRequest<'_>,
     ) -> Verdict {
+        let started = Instant::now();
         let token = match self.take_token(cx, conn, request) {
             Choice::Missing => {
                 self.counts.count(AuthOutcome::Missing);
@@ -352,16 +309,23 @@ impl Gate for Jwt {
             }
             Choice::One(token) => token,
         };
-        let waiting = Waiting {
-            conn,
-            token: token.into(),
-            client: request.peer.ip(),
-            since: cx.now(),
-            purpose: Purpose::Admission,
-            has_fetched: false,
-        };
+        let waiting = Waiting::new(conn, &token, request.peer, Purpose::Admission, started);
         match self.check_new(cx, waiting) {
-            Some((waiting, checked)) => self.verdict(cx, conn, waiting.since, checked),
+            Some((waiting, checked)) => self.verdict(cx, conn, waiting.started, checked),
+            None => Verdict::Later,
+        }
+    }
+
+    fn on_token(
+        &mut self,
+        cx: &mut Context<'_>,
+        conn: ConnId,
+        request: &TokenRequest<'_>,
+    ) -> Verdict {
+        let started = Instant::now();
+        let waiting = Waiting::new(conn, request.token, request.peer, Purpose::Message, started);
+        match self.check_new(cx, waiting) {
+            Some((waiting, checked)) => self.message_verdict(cx, &waiting, checked),
             None => Verdict::Later,
         }
     }
@@ -377,6 +341,9 @@ impl Gate for Jwt {
 
     fn on_signed_out(&mut self, cx: &mut Context<'_>, subject: &str) {
         self.checker.sign_out(cx, subject);
+        for client in self.prolonging.sign_out(subject) {
+            cx.respond(client, Response::from(Refusal::Unauthorized));
+        }
     }
 }
 
@@ -392,7 +359,7 @@ impl Service for Jwt {
     }
 
     fn on_mail(&mut self, cx: &mut Context<'_>) -> More {
-        let is_more = self.take_keys(cx) || self.check_waiting(cx);
+        let is_more = self.take_keys(cx) || self.check_waiting(cx) || self.prolong(cx);
         if is_more { More::Yes } else { More::No }
     }
 
@@ -402,6 +369,12 @@ impl Service for Jwt {
     }
 
     fn on_message(&mut self, _: &mut Context<'_>, _: ConnId, _: Message<'_>) {}
+
+    /// Nobody waits for the check of its token.
+    fn on_close(&mut self, _: &mut Context<'_>, conn: ConnId, _: CloseReason) {
+        self.ready.retain(|waiting| waiting.conn != conn);
+        self.keyless.retain(|waiting| waiting.conn != conn);
+    }
 
     fn methods(&self) -> &'static [&'static str] {
         &["POST"]
@@ -413,6 +386,7 @@ impl Service for Jwt {
         conn: ConnId,
         request: &HttpRequest<'_>,
     ) -> Option<Response> {
+        let started = Instant::now();
         if !request.http.path().ends_with(REFRESH) {
             return Some(Response::text(404, "not found"));
         }
@@ -423,18 +397,8 @@ impl Service for Jwt {
                 return Some(Response::from(Refusal::Unauthorized));
             }
         };
-        let waiting = Waiting {
-            conn,
-            token: token.into(),
-            client: request.peer.ip(),
-            since: cx.now(),
-            purpose: Purpose::Refresh,
-            has_fetched: false,
-        };
+        let waiting = Waiting::new(conn, &token, request.peer, Purpose::Refresh, started);
         let (waiting, checked) = self.check_new(cx, waiting)?;
-        Some(self.refresh(cx, &waiting, checked))
+        self.refresh(cx, &waiting, checked)
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -22,12 +22,27 @@ const STACK_BYTES: usize = 512 * 1024;
 
 type Loaded = Result<KeySet, KeyError>;
 
+/// Whether keys are fetched for a token that no key is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fetch {
+    /// They are being fetched.
+    Running,
+    /// They come from a file, which is read each minute.
+    Never,
+    /// They were fetched a moment ago.
+    Recent,
+    /// The last fetch has failed a moment ago: the keys may be old.
+    Failed,
+}
+
 /// Loads keys on a thread.
 #[derive(Debug)]
 pub(super) struct Loading {
     threads: Workers<(), Loaded, ()>,
     is_file: bool,
     is_running: bool,
+    /// Whether the last load has failed.
+    has_failed: bool,
     /// When the last load was started.
     started: Time,
 }
@@ -39,7 +54,8 @@ impl Loading {
         let mut settings = WorkerSettings::new("keys", 1, 1);
         settings.stack_bytes = STACK_BYTES;
         let threads = cx.workers(settings, move |()| Step::Done(loader.load()));
-        let mut loading = Loading { threads, is_file, is_running: false, started: cx.now() };
+        let mut loading =
+            Loading { threads, is_file, is_running: false, has_failed: false, started: cx.now() };
         match is_file {
             true => loading.schedule(cx, FILE_INTERVAL),
             false => loading.start(cx),
@@ -65,16 +81,21 @@ impl Loading {
         }
     }
 
-    /// Whether the keys are being fetched for a token with an unknown `kid`. Starts a fetch if the last
-    /// one was long enough ago.
-    pub(super) fn fetch_for_token(&mut self, cx: &mut Context<'_>) -> bool {
+    /// Whether the keys are fetched for a token with an unknown `kid`. Starts a fetch if the last one was
+    /// long enough ago.
+    pub(super) fn fetch_for_token(&mut self, cx: &mut Context<'_>) -> Fetch {
         if self.is_file {
-            return false;
+            return Fetch::Never;
         }
         if !self.is_running && cx.now().since(self.started) >= FETCH_INTERVAL_MIN {
             self.start(cx);
         }
-        self.is_running
+        if self.is_running { Fetch::Running } else { self.last_fetch() }
+    }
+
+    /// How the last load has ended.
+    pub(super) fn last_fetch(&self) -> Fetch {
+        if self.has_failed { Fetch::Failed } else { Fetch::Recent }
     }
 
     /// The result of a load that has ended; the next one is scheduled.
@@ -84,6 +105,7 @@ impl Loading {
             Finished::Lost(()) => Err(KeyError::Fetch("loading panicked".to_owned())),
         };
         self.is_running = false;
+        self.has_failed = loaded.is_err();
         self.schedule(
             cx,
             match (self.is_file, has_keys || loaded.is_ok()) {

@@ -66,6 +66,8 @@ type Done = (u64, Option<Answer>);
 struct Asked {
     conn: ConnId,
     since: Time,
+    started: Instant,
+    /// Under which a passing answer is kept.
     key: Option<Hash>,
 }
 
@@ -112,7 +114,13 @@ impl Hook {
         Some(Verdict::Pass(cached.identity.clone().map(Box::new)))
     }
 
-    fn ask(&mut self, cx: &mut Context<'_>, conn: ConnId, question: Question) -> Verdict {
+    fn ask(
+        &mut self,
+        cx: &mut Context<'_>,
+        conn: ConnId,
+        question: Question,
+        started: Instant,
+    ) -> Verdict {
         let now = cx.now();
         let key = self.settings.cache.map(|_| question.hash());
         if let Some(key) = &key {
@@ -122,12 +130,12 @@ impl Hook {
                 1,
             );
             if let Some(verdict) = cached {
-                self.count(AuthOutcome::Ok, now, now);
+                self.count(AuthOutcome::Ok, started);
                 return verdict;
             }
         }
         if !self.breaker.admit(now) {
-            return self.failed(now, now);
+            return self.failed(started);
         }
         let number = self.next;
         self.next += 1;
@@ -136,10 +144,10 @@ impl Hook {
         let is_put = self.threads.as_ref().is_some_and(|threads| threads.try_put(task).is_ok());
         if !is_put {
             self.breaker.cancel(now, now);
-            self.count(AuthOutcome::HookFull, now, now);
+            self.count(AuthOutcome::HookFull, started);
             return Verdict::Refuse(Refusal::GateFailed, None);
         }
-        self.asked.insert(number, Asked { conn, since: now, key });
+        self.asked.insert(number, Asked { conn, since: now, started, key });
         self.set_timer(cx);
         Verdict::Later
     }
@@ -157,14 +165,14 @@ impl Hook {
         }
     }
 
-    fn count(&self, outcome: AuthOutcome, since: Time, now: Time) {
+    fn count(&self, outcome: AuthOutcome, started: Instant) {
         self.counts.count(outcome);
-        self.counts.took.count(now.since(since));
+        self.counts.took.count(started.elapsed());
     }
 
     /// The verdict without an answer.
-    fn failed(&self, since: Time, now: Time) -> Verdict {
-        self.count(AuthOutcome::HookFailed, since, now);
+    fn failed(&self, started: Instant) -> Verdict {
+        self.count(AuthOutcome::HookFailed, started);
         match self.settings.on_failure {
             OnFailure::Refuse => Verdict::Refuse(Refusal::GateFailed, None),
             OnFailure::Pass => Verdict::Pass(None),
@@ -183,21 +191,21 @@ impl Hook {
     /// Gives the verdict that follows from an answer.
     fn answer(&mut self, cx: &mut Context<'_>, number: u64, answer: Option<Answer>) {
         // Otherwise its timeout has passed, and counted as a failure.
-        let Some(Asked { conn, since, key }) = self.asked.remove(&number) else {
+        let Some(Asked { conn, since, started, key }) = self.asked.remove(&number) else {
             return;
         };
         let now = cx.now();
         self.record(cx, answer.is_some(), since);
         let verdict = match answer {
-            None => self.failed(since, now),
+            None => self.failed(started),
             Some(Answer::Pass(passed)) => {
-                self.count(AuthOutcome::Ok, since, now);
+                self.count(AuthOutcome::Ok, started);
                 let identity = passed.map(|passed| passed.identity(now));
                 self.remember(key, identity.as_ref(), now);
                 Verdict::Pass(identity.map(Box::new))
             }
             Some(Answer::Refuse(refusal, response)) => {
-                self.count(AuthOutcome::HookNo, since, now);
+                self.count(AuthOutcome::HookNo, started);
                 Verdict::Refuse(refusal, Some(response))
             }
         };
@@ -221,8 +229,9 @@ impl Gate for Hook {
         conn: ConnId,
         request: &GateRequest<'_>,
     ) -> Verdict {
+        let started = Instant::now();
         let question = Question::new(request, &self.settings.headers);
-        self.ask(cx, conn, question)
+        self.ask(cx, conn, question, started)
     }
 
     fn on_forbidden(&mut self, _: &mut Context<'_>, _: ConnId) -> Option<Box<Response>> {
@@ -230,10 +239,12 @@ impl Gate for Hook {
         None
     }
 
-    /// The server is asked again.
+    /// The server is asked again. The loop refuses the subject's requests that wait for an answer now; none
+    /// of these answers is kept, since any of them may name the subject.
     fn on_signed_out(&mut self, _: &mut Context<'_>, subject: &str) {
         let is_other = |identity: &Identity| identity.subject() != subject;
         self.cache.retain(|cached| cached.identity.as_ref().is_none_or(is_other));
+        self.asked.values_mut().for_each(|asked| asked.key = None);
     }
 }
 
@@ -263,9 +274,9 @@ impl Service for Hook {
         self.is_timer_set = false;
         let now = cx.now();
         while self.timeout().is_some_and(|at| at <= now) {
-            if let Some((_, Asked { conn, since, .. })) = self.asked.pop_first() {
+            if let Some((_, Asked { conn, since, started, .. })) = self.asked.pop_first() {
                 self.record(cx, false, since);
-                let verdict = self.failed(since, now);
+                let verdict = self.failed(started);
                 cx.verdict(conn, verdict);
             }
         }

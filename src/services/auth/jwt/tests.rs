@@ -1,5 +1,6 @@
 use std::fs;
 use std::net::Ipv4Addr;
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -102,21 +103,25 @@ fn signatures_of_one_turn_are_bounded_and_known_tokens_need_none() {
     assert_eq!((jwt.counts.cache_misses.get(), jwt.counts.cache_hits.get()), (20, 17));
 }
 
+/// A token of this client that waits.
+fn waiting(slot: usize) -> Waiting {
+    let (conn, client) = (ConnId::numbered(slot), (CLIENT, 0).into());
+    Waiting::new(conn, "", client, Purpose::Admission, Instant::now())
+}
+
 #[test]
-fn clients_that_have_ended_leave_no_token_in_the_queue_for_keys() {
+fn a_client_that_ends_frees_the_place_of_its_token_at_once() {
     let path = std::env::temp_dir().join(format!("weir-jwks-ended-{}", std::process::id()));
     fs::write(&path, Signer::new().jwks("1")).unwrap();
     let (mut reactor, service) = reactor();
     let mut jwt = gate(&path);
     fs::remove_file(&path).unwrap();
-    jwt.keyless.extend((0..WAITING_MAX).map(|slot| Waiting {
-        conn: ConnId::numbered(slot),
-        token: "".into(),
-        client: CLIENT,
-        since: Time::ZERO,
-        purpose: Purpose::Admission,
-        has_fetched: false,
-    }));
-    assert!(jwt.has_keyless_room(&reactor.context(service)));
-    assert!(jwt.keyless.is_empty());
+    jwt.keyless.extend((0..WAITING_MAX).map(waiting));
+    jwt.ready.extend((0..WAITING_MAX).map(waiting));
+    let mut cx = reactor.context(service);
+    for slot in 0..WAITING_MAX {
+        assert_eq!((jwt.keyless.len(), jwt.ready.len()), (WAITING_MAX - slot, WAITING_MAX - slot));
+        jwt.on_close(&mut cx, ConnId::numbered(slot), CloseReason::PeerGone);
+    }
+    assert!(jwt.keyless.is_empty() && jwt.ready.is_empty());
 }
