@@ -21,16 +21,28 @@ fn gated(directory: &Directory) -> (Audited, File) {
          [[auth]]\nname = 'users'\nkind = 'jwt'\nalgorithms = ['HS256']\nsecret_file = {secret:?}\n\
          leeway = '0s'\n\
          [[route]]\npath = '/'\nservice = 'echo'\nauth = 'users'\n\
-         [[route]]\npath = '/refresh'\nservice = 'auth'\nauth = 'users'\n"
+         [[route]]\npath = '/refresh'\nservice = 'auth'\nauth = 'users'\n\
+         [[route]]\npath = '/one'\nservice = 'echo'\nauth = 'users'\nconnections_max = 1\n\
+         [[route]]\npath = '/rooms/{{name}}'\nservice = 'rooms'\nauth = 'users'\n\
+         join = 'role=member'\n"
     ));
     (Audited::of(Process::spawn(&mut weir(["--config", file.path()]))), file)
 }
 
 /// Requests an upgrade with this token.
 fn open(server: &Audited, token: &str) -> (String, Client) {
+    open_at(server, "/", token)
+}
+
+fn open_at(server: &Audited, path: &str, token: &str) -> (String, Client) {
     let mut client = Client::tcp(server.address);
-    let head = client.request(&upgrade("/", &format!("Authorization: Bearer {token}\r\n")));
+    let head = client.request(&upgrade(path, &format!("Authorization: Bearer {token}\r\n")));
     (head, client)
+}
+
+/// The event, the subject and the reason of a line.
+fn summary(line: &Value) -> [&str; 3] {
+    ["event", "subject", "reason"].map(|key| line[key].as_str().unwrap_or("-"))
 }
 
 /// Waits until the log has as many lines.
@@ -69,29 +81,22 @@ fn identities_are_logged_from_the_gate_to_their_end() {
     server.stop();
 
     let lines = lines(&log);
-    let of = |line: &Value| {
-        let text = |key: &str| line[key].as_str().unwrap_or("-").to_owned();
-        (text("event"), text("subject"), text("reason"))
-    };
-    let found: Vec<_> = lines.iter().map(of).collect();
     let expected = [
-        ("config", "-", "started"),
-        ("identity", "ann", "-"),
-        ("connected", "ann", "-"),
-        ("refreshed", "ann", "-"),
-        ("admin", "-", "DELETE /auth/users/users/ann"),
-        ("signed_out", "ann", "-"),
-        ("closed", "ann", "signed_out"),
-        ("identity", "bob", "-"),
-        ("connected", "bob", "-"),
-        ("expired", "bob", "-"),
-        ("closed", "bob", "expired"),
-        ("refused", "-", "unauthorized"),
-        ("config", "-", "stopped"),
+        ["config", "-", "started"],
+        ["identity", "ann", "-"],
+        ["connected", "ann", "-"],
+        ["refreshed", "ann", "-"],
+        ["admin", "-", "DELETE /auth/users/users/ann"],
+        ["signed_out", "ann", "-"],
+        ["closed", "ann", "signed_out"],
+        ["identity", "bob", "-"],
+        ["connected", "bob", "-"],
+        ["expired", "bob", "-"],
+        ["closed", "bob", "expired"],
+        ["refused", "-", "unauthorized"],
+        ["config", "-", "stopped"],
     ];
-    let expected: Vec<_> =
-        expected.map(|(a, b, c)| (a.to_owned(), b.to_owned(), c.to_owned())).into();
-    assert_eq!(found, expected);
+    assert_eq!(lines.iter().map(summary).collect::<Vec<_>>(), expected);
     for line in &lines[1..4] {
         assert_eq!((&line["route"], &line["conn"]), (&"/".into(), &lines[1]["conn"]));
         assert_eq!(line["trace"], lines[1]["trace"], "the trace of the upgrade");
@@ -99,4 +104,32 @@ fn identities_are_logged_from_the_gate_to_their_end() {
     assert_eq!((&lines[6]["code"], &lines[10]["code"]), (&3003.into(), &3000.into()));
     assert_eq!(lines[11]["route"], "/");
     assert_eq!(expect_valid(&directory, &[&log]), 13);
+}
+
+/// Neither by a limit nor by the service. The line of the refusal names the subject.
+#[test]
+fn an_upgrade_that_is_refused_after_its_gate_has_no_line_of_an_identity() {
+    let directory = Directory::new();
+    let log = log_of(&directory);
+    let (server, _file) = gated(&directory);
+    let (head, _ann) = open_at(&server, "/one", &hs256(&claims("ann", "")));
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    let bob = hs256(&claims("bob", ""));
+    for (path, status) in [("/one", 503), ("/rooms/lobby", 403)] {
+        let (head, _) = open_at(&server, path, &bob);
+        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{head}");
+    }
+    await_lines(&server, 5);
+    server.stop();
+    let lines = lines(&log);
+    let found: Vec<_> = lines.iter().map(summary).take(5).collect();
+    let expected = [
+        ["config", "-", "started"],
+        ["identity", "ann", "-"],
+        ["connected", "ann", "-"],
+        ["refused", "bob", "route_full"],
+        ["refused", "bob", "forbidden"],
+    ];
+    assert_eq!(found, expected);
+    assert_eq!(expect_valid(&directory, &[&log]), lines.len() as u64);
 }

@@ -7,6 +7,7 @@ mod cgroup;
 mod effects;
 mod lateness;
 mod operating;
+mod order;
 mod reads;
 mod reserve;
 mod shedding;

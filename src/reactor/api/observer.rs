@@ -74,13 +74,13 @@ pub enum EventKind<'a> {
         /// How many were not reported.
         count: u64,
     },
-    /// A gate has admitted an upgrade with an identity.
+    /// A client that its gate has identified is admitted: directly before [`EventKind::Connected`].
     Identity,
-    /// The identity has expired: the connection is being closed.
+    /// The identity has expired: the connection is being closed, also if it is not open yet.
     Expired,
     /// The connection has a new identity.
     Refreshed,
-    /// The subject was signed out: the connection is being closed.
+    /// The subject was signed out: the connection is being closed, also if it is not open yet.
     SignedOut,
     /// A WebSocket that was open has ended.
     Closed(CloseReason),

@@ -177,7 +177,16 @@ impl Core {
         Ok(())
     }
 
-    /// Uncounts a connection that has ended, or was refused, for its route.
+    /// Uncounts a connection that was refused after it was counted for its route.
+    pub(crate) fn leave_route_of(&mut self, id: ConnId) {
+        if let Some(conn) = self.conns.get_mut(id)
+            && conn.uncount_for_route()
+        {
+            self.router.leave(conn.route);
+        }
+    }
+
+    /// Uncounts a connection that has ended for its route.
     pub(crate) fn leave_route(&mut self, conn: &mut Connection) {
         if conn.uncount_for_route() {
             self.router.leave(conn.route);

@@ -1,5 +1,5 @@
-//! Identities of connections: stored after the verdict of a gate, replaced, and ended by expiry or
-//! sign-out.
+//! Identities of connections: stored after the verdict of a gate, counted once all other limits have
+//! admitted the upgrade, replaced, and ended by expiry or sign-out.
 //!
 //! An identity follows the wall clock: a token expires at a wall time, and a timer fires at a time of
 //! the loop. While there are identities, the clocks are compared each second. After a jump each expiry
@@ -21,6 +21,7 @@ use crate::reactor::api::identity::{Identity, IdentityError};
 use crate::reactor::api::observer::EventKind;
 use crate::reactor::api::settings::Limit;
 use crate::reactor::api::time::Time;
+use crate::reactor::conn::connection::Connection;
 use crate::reactor::conn::gated::Gated;
 use crate::reactor::conn::identity::HeldIdentity;
 use crate::reactor::core::{Core, Decided, SignOut, unix_time};
@@ -28,11 +29,11 @@ use crate::reactor::parts::schedule::Timer;
 use crate::reactor::parts::subjects::MemberId;
 
 impl Core {
-    /// Stores the identity of a request. An upgrade counts for its subject, and expires.
+    /// Stores the identity of a request. It counts for no subject yet, and does not expire.
     ///
     /// # Errors
-    /// [`Unauthorized`](Refusal::Unauthorized): the subject was signed out while its gate decided;
-    /// [`SubjectFull`](Refusal::SubjectFull). Then nothing has changed.
+    /// [`Unauthorized`](Refusal::Unauthorized): the subject was signed out while its gate decided. Then
+    /// nothing has changed.
     pub(crate) fn begin_identity(
         &mut self,
         id: ConnId,
@@ -42,15 +43,26 @@ impl Core {
         if self.sign_outs.is_since(gated.asked, gated.gate, identity.shared_subject()) {
             return Err(Refusal::Unauthorized);
         }
-        let member = match gated.is_upgrade {
-            true => Some(self.enter_subject(id, gated.gate, &identity)?),
-            false => None,
+        self.hold_identity(id, gated.gate, identity, None);
+        Ok(())
+    }
+
+    /// Counts an upgrade for the subject of its identity, if it has one. From now on that expires.
+    ///
+    /// # Errors
+    /// [`SubjectFull`](Refusal::SubjectFull). Then nothing has changed.
+    pub(crate) fn count_for_subject(&mut self, id: ConnId) -> Result<(), Refusal> {
+        let held = self.conns.get(id).and_then(Connection::held_identity);
+        let Some((gate, identity)) = held.map(|held| (held.gate, Rc::clone(&held.identity))) else {
+            return Ok(());
         };
-        let counts = member.is_some();
-        self.hold_identity(id, gated.gate, identity, member);
-        if counts {
-            self.observe(id, EventKind::Identity);
+        let member = self.enter_subject(id, gate, &identity)?;
+        let until = self.end_of(gate, &identity);
+        match self.conns.get_mut(id).and_then(Connection::held_identity_mut) {
+            Some(held) => (held.member, held.until) = (Some(member), until),
+            None => self.subjects.leave(member),
         }
+        self.watch_expiry(until);
         Ok(())
     }
 
@@ -80,10 +92,7 @@ impl Core {
         identity: Identity,
         member: Option<MemberId>,
     ) {
-        let grace =
-            self.router.gate(gate).map_or(Duration::ZERO, |settings| settings.expired_grace);
-        let expires = identity.expires.filter(|_| member.is_some());
-        let until = expires.map_or(Time::MAX, |expires| expires + grace);
+        let until = member.as_ref().map_or(Time::MAX, |_| self.end_of(gate, &identity));
         let offset = self.wall_clock.offset();
         let held = HeldIdentity { identity: Rc::new(identity), gate, until, offset, member };
         let Some(conn) = self.conns.get_mut(id) else {
@@ -96,6 +105,18 @@ impl Core {
         if let Some(member) = before.and_then(|before| before.member) {
             self.subjects.leave(member);
         }
+        self.watch_expiry(until);
+    }
+
+    /// When a connection with an identity is closed: its expiry, and the grace time of its gate.
+    fn end_of(&self, gate: GateId, identity: &Identity) -> Time {
+        let settings = self.router.gate(gate);
+        let grace = settings.map_or(Duration::ZERO, |settings| settings.expired_grace);
+        identity.expires.map_or(Time::MAX, |expires| expires + grace)
+    }
+
+    /// Compares the clocks from time to time, because a connection ends at `until`.
+    fn watch_expiry(&mut self, until: Time) {
         if until != Time::MAX {
             self.schedule_wall_clock(WALL_CLOCK_INTERVAL);
         }
@@ -163,7 +184,7 @@ impl Core {
         if !is_same {
             self.move_to_subject(id);
         }
-        self.observe(id, EventKind::Refreshed);
+        self.observe_refreshed(id);
         self.arm(id);
         self.queues.decisions.push_back(Decided::Identity(id));
         Ok(())

@@ -29,6 +29,25 @@ impl Core {
         }
     }
 
+    /// Reports that a client's WebSocket is open, after its identity if its gate has determined one.
+    #[inline]
+    pub(crate) fn observe_connected(&mut self, id: ConnId) {
+        if self.observed.is_some() {
+            if self.conns.get(id).is_some_and(|conn| conn.identity().is_some()) {
+                self.report_event(id, EventKind::Identity);
+            }
+            self.report_event(id, EventKind::Connected);
+        }
+    }
+
+    /// Reports that a connection has a new identity, unless it is not open yet: then its identity is
+    /// reported when it is.
+    pub(crate) fn observe_refreshed(&mut self, id: ConnId) {
+        if self.conns.get(id).is_some_and(is_established) {
+            self.observe(id, EventKind::Refreshed);
+        }
+    }
+
     /// Reports an event of the whole loop.
     pub(crate) fn observe_loop(&mut self, kind: EventKind<'_>) {
         if let Some(Observed { observer, .. }) = &mut self.observed {
@@ -61,10 +80,8 @@ impl Core {
 
     #[cold]
     fn report_end(&mut self, id: ConnId, conn: &Connection, reason: CloseReason) {
-        // An open connection has no handshake state.
-        let was_open = conn.cold.as_ref().is_none_or(|cold| cold.handshake.is_none());
         let kind = match reason {
-            _ if was_open => EventKind::Closed(reason),
+            _ if is_established(conn) => EventKind::Closed(reason),
             CloseReason::TlsFailed
             | CloseReason::ProxyHeader(_)
             | CloseReason::HandshakeTimeout
@@ -149,4 +166,9 @@ impl Core {
     pub(crate) fn trace(&self, id: ConnId) -> Option<TraceParent> {
         self.traces.get(id)
     }
+}
+
+/// Whether its handshake is complete: an open connection has no handshake state.
+fn is_established(conn: &Connection) -> bool {
+    conn.cold.as_ref().is_none_or(|cold| cold.handshake.is_none())
 }

@@ -15,7 +15,6 @@ use crate::reactor::Reactor;
 use crate::reactor::api::budget::FRAME_WORK;
 use crate::reactor::api::close_reason::CloseReason;
 use crate::reactor::api::id::{ConnId, RouteId};
-use crate::reactor::api::observer::EventKind;
 use crate::reactor::api::time::Time;
 use crate::reactor::api::upstream::TunnelSettings;
 use crate::reactor::conn::connection::Connection;
@@ -49,7 +48,7 @@ impl Core {
         let started = handshake.map_or(now, |handshake| handshake.since);
         self.metrics.opened += 1;
         self.metrics.handshakes_took.count(now.since(started));
-        self.observe(client, EventKind::Connected);
+        self.observe_connected(client);
         self.enter(client, Pipe::tunnel(upstream, Side::Client, settings), route);
         self.begin_rates(client);
         self.enter(upstream, Pipe::tunnel(client, Side::Upstream, settings), route);

@@ -123,10 +123,9 @@ impl Core {
             false => Registration::Refused,
         };
         conn.set_registration(registration);
-        if conn.uncount_for_route() {
-            self.router.leave(conn.route);
-        }
-        if let Some(member) = conn.take_member() {
+        let member = conn.take_member();
+        self.leave_route_of(id);
+        if let Some(member) = member {
             self.subjects.leave(member);
         }
         true

@@ -4,7 +4,9 @@
 //!
 //! `protocol::handshake` does the checks of RFC 6455, 4.2.1. Here follow, in this order: the host
 //! (403), the path (404), the origin (403), the subprotocol (400), admission (503, 429), the gate of the
-//! route, the load level (503), then the service. A refusal always ends the connection.
+//! route, the load level and the reserve (503), the route's connections (503), those of the subject
+//! (429), then the service. The first check that fails determines the refusal, which always ends the
+//! connection.
 
 use std::num::NonZeroU8;
 
@@ -17,8 +19,8 @@ use crate::reactor::api::close_reason::CloseReason;
 use crate::reactor::api::id::{ConnId, RouteId};
 use crate::reactor::api::identity::Identity;
 use crate::reactor::api::level::Level;
-use crate::reactor::api::observer::EventKind;
 use crate::reactor::api::outcome::Decision;
+use crate::reactor::api::priority::Priority;
 use crate::reactor::api::request::{Params, UpgradeRequest};
 use crate::reactor::conn::gated::Gated;
 use crate::reactor::conn::handshake::Deferred;
@@ -215,8 +217,7 @@ impl Reactor {
         identity: Option<&Identity>,
     ) -> Result<(), Refusal> {
         let wished = identity.and_then(|identity| identity.priority);
-        self.core.admit_by_level(id, routed.route, wished, true)?;
-        self.core.enter_route(id, routed.route)?;
+        self.core.admit_identified(id, routed.route, wished)?;
         let path = request.path();
         let service = self.core.router.service(routed.route);
         let settings = self.core.router.settings(routed.route);
@@ -347,7 +348,7 @@ impl Reactor {
         if let Some(name) = protocol {
             self.core.set_protocol(id, name);
         }
-        self.core.observe(id, EventKind::Connected);
+        self.core.observe_connected(id);
         let Some(conn) = self.core.conns.get_mut(id) else {
             return;
         };
@@ -426,6 +427,19 @@ impl Core {
     pub(crate) fn check_admission(&mut self, id: ConnId) -> Result<(), Refusal> {
         let handshake = self.conns.get_mut(id).and_then(|conn| conn.handshake());
         handshake.and_then(|handshake| handshake.refused).map_or(Ok(()), Err)
+    }
+
+    /// The checks of an upgrade that follow its gate: its priority, then the connections of its route,
+    /// then those of its subject. A refusal leaves it counted for neither.
+    fn admit_identified(
+        &mut self,
+        id: ConnId,
+        route: RouteId,
+        wished: Option<Priority>,
+    ) -> Result<(), Refusal> {
+        self.admit_by_level(id, route, wished, true)?;
+        self.enter_route(id, route)?;
+        self.count_for_subject(id).inspect_err(|_| self.leave_route_of(id))
     }
 
     /// Checks that the key of an upgrade is new.
