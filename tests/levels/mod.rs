@@ -15,6 +15,7 @@ mod sleeping;
 
 use std::collections::HashSet;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
 use std::time::Duration;
 
 use weir::protocol::Message;
@@ -44,7 +45,8 @@ pub struct Reports {
 }
 
 /// A service that holds as many bytes for a connection as its last message says, and answers each message.
-/// It reports load levels, and the ends of its connections. It is busy for connections that sent "busy".
+/// It reports load levels, and the ends of its connections. It is busy for connections that sent "busy", and
+/// blocks the loop for as many milliseconds as "sleep MS" says.
 pub struct Holding {
     levels: Sender<Level>,
     ends: Sender<CloseReason>,
@@ -67,6 +69,9 @@ impl Service for Holding {
         }
         if text == "busy" {
             self.busy.insert(conn);
+        }
+        if let Some(millis) = text.strip_prefix("sleep ") {
+            thread::sleep(Duration::from_millis(millis.parse().unwrap()));
         }
         let _ = cx.send(conn, message);
     }

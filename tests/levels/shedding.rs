@@ -1,7 +1,9 @@
 //! Which connections are closed while the load is critical, and when that stops.
 
+use std::time::Duration;
+
 use weir::reactor::settings::RouteSettings;
-use weir::reactor::{CloseReason, Level};
+use weir::reactor::{CloseReason, Level, Metrics};
 
 use super::{Loaded, SHARED_BYTES, by_memory, say};
 use crate::support::Client;
@@ -78,6 +80,36 @@ fn shedding_stops_if_others_are_the_cause() {
     }
     let metrics = loaded.server.reactor.metrics();
     assert_eq!((metrics.shed, metrics.shed_futile, metrics.level_now), (0, 1, 2), "{metrics}");
+}
+
+/// The memory is held by a connection of high priority alone. Messages that take long then make the delay
+/// critical, too: the connection that sends them is closed.
+#[test]
+fn a_critical_delay_is_shed_by_although_shedding_by_memory_has_stopped() {
+    let millis = Duration::from_millis;
+    // Other work of the machine is shorter.
+    let settings = by_memory().delay_elevated(millis(200)).delay_critical(millis(400));
+    let mut loaded = Loaded::new(settings, &RouteSettings::default());
+    let mut idle = holding(&mut loaded, "/low", 2, 0.0001);
+    let mut costly = holding(&mut loaded, "/low", 1, 0.0001);
+    loaded.become_loaded(Level::Critical);
+    loaded.server.turn_until("shedding by memory stops", |metrics| metrics.shed_futile == 1);
+    assert_eq!(loaded.server.reactor.metrics().shed, 0);
+    let read = loaded.server.reactor.metrics().messages_in;
+    for sent in 1..=20 {
+        costly[0].text("sleep 600");
+        let is_read = |metrics: &Metrics| metrics.messages_in == read + sent || metrics.shed > 0;
+        loaded.server.turn_until("it is read", is_read);
+        if loaded.server.reactor.metrics().shed > 0 {
+            break;
+        }
+    }
+    let metrics = loaded.server.reactor.metrics();
+    assert_eq!((metrics.shed, metrics.shed_futile), (1, 1), "{metrics}");
+    for client in &mut idle {
+        say(&mut loaded.server, client, "still here");
+    }
+    loaded.server.turn_until("it has ended", |metrics| metrics.ended_overloaded == 1);
 }
 
 #[test]

@@ -41,7 +41,7 @@ impl Reactor {
                 self.core.metrics.shed_futile += 1;
                 error!(
                     resource = resource.name();
-                    "closing connections does not lower the load: no more are closed until it falls"
+                    "closing connections does not lower the load: none is closed for it until it falls"
                 );
                 return;
             }
@@ -73,11 +73,11 @@ impl Reactor {
 impl Core {
     fn next_shedding_step(&mut self) -> Step {
         let levels = &self.load.levels;
-        let critical = [Resource::Memory, Resource::Delay];
-        let critical = critical.into_iter().find(|by| levels.of(*by) == Level::Critical);
-        let critical = critical.map(|resource| (resource, levels.value(resource)));
+        let causes = [Resource::Memory, Resource::Delay].into_iter();
+        let critical = causes.filter(|by| levels.of(*by) == Level::Critical);
+        let critical: Vec<_> = critical.map(|by| (by, levels.value(by))).collect();
         let open = self.conns.by_priority().iter().sum();
-        self.shedding.step(critical, open, self.settings.shed_max_percent, self.now)
+        self.shedding.step(&critical, open, self.settings.shed_max_percent, self.now)
     }
 
     /// Looks at the next part of the table.
