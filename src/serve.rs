@@ -277,7 +277,7 @@ fn add_admin(
     sources: Vec<Box<dyn Source>>,
 ) -> Result<ServiceId, Box<dyn Error>> {
     let service = reactor.add_service(Admin::new(sources))?;
-    for path in [admin::METRICS, admin::HEALTH, admin::READY] {
+    for path in [admin::METRICS, admin::HEALTH, admin::READY, admin::CONNECTIONS] {
         add_admin_route(reactor, path, service)?;
     }
     Ok(service)

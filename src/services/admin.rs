@@ -1,10 +1,11 @@
-//! The admin address: `GET /metrics`, `GET /healthz`, `GET /readyz` and `GET /status`, and with gates the
-//! [sign-out](SignOut) of subjects.
+//! The admin address: `GET /metrics`, `GET /healthz`, `GET /readyz`, `GET /status` and the
+//! [list of connections](CONNECTIONS), and with gates the [sign-out](SignOut) of subjects.
 //!
 //! Each scrape collects the counts of every [`Source`] and encodes them in the text format of
 //! Prometheus, or in OpenMetrics for a client that asks for it. There is no cost between scrapes:
 //! counts are plain integers elsewhere. Names and formats: [`Samples`].
 
+mod connections;
 mod format;
 mod samples;
 mod sign_out;
@@ -21,6 +22,7 @@ use crate::reactor::{
     Priority, ResourceLoad, Service, UpgradeRequest,
 };
 
+pub use self::connections::CONNECTIONS;
 pub use self::samples::Samples;
 pub use self::sign_out::{SIGN_OUT, SignOut};
 
@@ -226,6 +228,7 @@ impl Service for Admin {
             HEALTH => Response::text(200, "ok\n"),
             READY => self.readiness(cx),
             STATUS => status(cx),
+            CONNECTIONS => connections::respond(cx, request.http),
             _ => Response::text(404, "no such path"),
         })
     }

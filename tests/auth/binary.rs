@@ -15,11 +15,16 @@ struct Gated {
 
 impl Gated {
     fn new() -> Gated {
+        Gated::with("", "")
+    }
+
+    /// A server with further lines of its own, and of its gate.
+    fn with(server: &str, gate: &str) -> Gated {
         let secret = TestFile::new(SECRET);
         let file = File::new(&format!(
-            "listen = '127.0.0.1:0'\nadmin = '127.0.0.1:0'\nlevels = false\n\
+            "listen = '127.0.0.1:0'\nadmin = '127.0.0.1:0'\nlevels = false\n{server}\n\
              [[auth]]\nname = 'users'\nkind = 'jwt'\nalgorithms = ['HS256']\nsecret_file = {:?}\n\
-             claims = ['role']\nleeway = '2s'\n\
+             claims = ['role']\nleeway = '2s'\n{gate}\n\
              [[route]]\npath = '/'\nservice = 'echo'\nauth = 'users'\nrequire = ['role=user']\n\
              [[route]]\npath = '/auth/refresh'\nservice = 'auth'\nauth = 'users'\n",
             secret.0
@@ -132,4 +137,20 @@ fn files_of_gates_are_checked_before_the_start() {
     let (code, log) = check("short");
     assert_ne!(code, Some(0));
     assert!(log.contains(":5: secret_file: ") && log.contains("at least 32 bytes"), "{log}");
+}
+
+#[test]
+fn operators_see_the_subject_in_the_log_and_in_the_list_of_connections() {
+    let server = "log = 'debug'\nlimits_dry_run = ['subject_full']";
+    let gated = Gated::with(server, "connections_per_subject = 1");
+    let (_, ann) = gated.open(&user(""));
+    assert_eq!(gated.open(&user("")).0, 101, "a dry run");
+    let listed = gated.admin.pages("subject=ann").concat();
+    assert!(!listed.is_empty() && listed.iter().all(|conn| conn["subject"] == "ann"), "{listed:?}");
+    drop(ann);
+    let log = gated.process.stop();
+    for line in ["opened", "dry run: the limit subject_full is reached", "ended: "] {
+        let with = |logged: &&str| logged.contains(line) && logged.contains("subject=ann");
+        assert!(log.lines().any(|logged| with(&logged)), "{line}: {log}");
+    }
 }

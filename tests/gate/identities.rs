@@ -190,6 +190,21 @@ fn requests_of_several_clients_on_one_connection_have_their_own_identities() {
 }
 
 #[test]
+fn a_filter_selects_connections_by_their_subject() {
+    let (server, _noted) =
+        gated(Settings::default(), GateSettings::default(), RouteSettings::default());
+    let mut ann = [open(&server, "ann"), open(&server, "later ann")];
+    let (mut bob, mut nobody) = (open(&server, "bob"), open(&server, "none"));
+    assert_eq!(ask(&mut bob, "tell ann"), "2");
+    for client in &mut ann {
+        client.expect(TEXT, b"for you");
+    }
+    assert_eq!(ask(&mut bob, "be ann"), "Ok(())");
+    assert_eq!(ask(&mut nobody, "tell ann"), "3");
+    bob.expect(TEXT, b"for you");
+}
+
+#[test]
 fn a_dry_run_counts_a_full_subject_and_admits_it() {
     let limits = vec![Limit::SubjectFull];
     let settings = Settings::default().limits_dry_run(limits);

@@ -8,13 +8,14 @@ use weir::protocol::{CloseCode, Message};
 use weir::reactor::settings::{GateSettings, RouteSettings, Settings};
 use weir::reactor::{
     CloseReason, ConnId, Context, Decision, Gate, GateId, GateRequest, HttpRequest, Identity,
-    Reactor, Service, TokenRequest, UpgradeRequest, Verdict,
+    PublishOptions, Reactor, Record, Service, Target, TokenRequest, UpgradeRequest, Verdict,
 };
 
 use crate::support::{DEADLINE, Server};
 
 mod expiry;
 mod identities;
+mod listed;
 mod operators;
 mod presented;
 mod proxied;
@@ -154,8 +155,8 @@ impl Gate for Scripted {
 }
 
 /// The service behind the gate. A message `who` returns the subject, `be TOKEN` sets another
-/// identity, `out NAME` signs a subject out, `count NAME` returns its number of connections. `present TOKEN`
-/// returns what its gate says to a token.
+/// identity, `out NAME` signs a subject out, `count NAME` returns its number of connections, `tell NAME`
+/// sends to those of a subject, by a filter. `present TOKEN` returns what its gate says to a token.
 struct Behind {
     notes: Sender<Noted>,
     gate: GateId,
@@ -229,6 +230,11 @@ impl Service for Behind {
                 Err(error) => format!("{error:?}"),
             },
             ("count", name) => cx.subject(self.gate, name).count().to_string(),
+            ("tell", name) => {
+                let is_it = |record: &Record<'_>| record.subject() == Some(name);
+                let options = PublishOptions::default().filter(&is_it);
+                cx.publish(Target::All, "for you", options).sent.to_string()
+            }
             _ => text.to_owned(),
         };
         let _ = cx.send(conn, &answer);

@@ -46,6 +46,21 @@ fn close_codes_pass_and_tunnels_are_counted() {
     }
 }
 
+/// The tunnel of the client is listed, and weir's connection to the upstream is not.
+#[test]
+fn operators_find_tunnels_in_the_list_of_connections() {
+    let (_echo, upstream) = echo(&[]);
+    let front = Front::new(&[upstream], "", "");
+    let mut client = front.tunnel();
+    client.text("counted");
+    client.expect(TEXT, b"counted");
+    let listed = front.admin.pages("").concat();
+    let [tunnel] = &listed[..] else { panic!("{listed:?}") };
+    let peer = client.stream.local_addr().unwrap().to_string();
+    assert_eq!((&tunnel["route"], &tunnel["peer"]), (&"/*".into(), &peer.into()));
+    assert_eq!((&tunnel["path"], &tunnel["messages_in"]), (&"/".into(), &1.into()));
+}
+
 #[test]
 fn subprotocol_and_deflate_are_agreed_end_to_end() {
     let (_echo, upstream) = echo(&["--deflate", "shared"]);

@@ -1,6 +1,8 @@
-//! Reads metrics from the admin address of a real binary.
+//! Reads metrics and the list of connections from an admin address.
 
 use std::net::SocketAddr;
+
+use serde_json::Value;
 
 use super::{Client, Process, eventually};
 
@@ -16,8 +18,35 @@ impl Admin {
         Admin(address.parse().unwrap())
     }
 
+    /// The admin address of a reactor.
+    pub fn at(address: SocketAddr) -> Admin {
+        Admin(address)
+    }
+
     pub fn address(&self) -> SocketAddr {
         self.0
+    }
+
+    /// The page of the list of connections that this query asks for.
+    pub fn page(&self, query: &str) -> Value {
+        let mut client = Client::tcp(self.0);
+        client.raw(format!("GET /connections?{query} HTTP/1.1\r\nHost: [::1]\r\n\r\n").as_bytes());
+        let (head, body) = client.answer();
+        assert!(head.starts_with("HTTP/1.1 200 "), "{query}: {head}");
+        serde_json::from_slice(&body).unwrap()
+    }
+
+    /// The connections of each page, from the first one on.
+    pub fn pages(&self, query: &str) -> Vec<Vec<Value>> {
+        let mut pages = Vec::new();
+        let mut next = Some(0);
+        while let Some(from) = next {
+            let page = self.page(&format!("from={from}&{query}"));
+            pages.push(page["connections"].as_array().unwrap().clone());
+            next = page["next"].as_u64();
+            assert!(next.is_none_or(|next| next > from), "{page}");
+        }
+        pages
     }
 
     pub fn metrics(&self) -> String {

@@ -34,7 +34,7 @@ pub(in crate::config) struct ServerOptions {
     #[arg(default_values_t = [LISTEN])]
     listen: Vec<Listen>,
 
-    /// Address and port for operators: GET /metrics, /healthz, /readyz, with a proxy /status, with a
+    /// Address and port for operators: GET /metrics, /healthz, /readyz, /status, /connections, with a
     /// relay exports; with their own connection limit beside connections_max; or off
     #[arg(long, value_name = "ADDR", help_heading = "Listening", default_value_t = OrOff(None))]
     admin: OrOff<Address>,

@@ -46,7 +46,7 @@ pub(crate) use path::lenient_path;
 pub use path::normalized_path;
 #[cfg(feature = "proxy")]
 pub use response::{ResponseError, ResponseHead};
-#[cfg(any(feature = "nostr", feature = "proxy"))]
+#[cfg(any(feature = "metrics", feature = "nostr", feature = "proxy"))]
 pub(crate) use sender::check_sender;
 #[cfg(feature = "proxy")]
 pub use switch::{Switched, check_switch};

@@ -6,6 +6,7 @@
 use std::hash::Hash;
 use std::io;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::time::Duration;
 
 use super::close_reason::CloseReason;
@@ -372,6 +373,18 @@ impl<'a> Context<'a> {
             .iter()
             .filter(move |(_, conn)| conn.is_open() && ours(conn.service))
             .map(|(id, _)| id)
+    }
+
+    /// The records of clients' open WebSockets and tunnels, of any service, whose ids have these
+    /// [slots](ConnId::slot); in their order. For lists of operators: all of them are in the slots up to
+    /// [`slots`](Context::slots).
+    pub fn clients(&self, slots: Range<usize>) -> impl Iterator<Item = Record<'_>> {
+        self.core.clients(slots)
+    }
+
+    /// One more than the highest [slot](ConnId::slot) that a connection of the loop has had.
+    pub fn slots(&self) -> usize {
+        self.core.conns.slots()
     }
 
     /// Sets a metadata entry of a connection, for filters and records.

@@ -45,7 +45,8 @@ impl<'a> From<&'a SharedFrame> for Payload<'a> {
     }
 }
 
-/// A predicate on connections: by metadata, address, round trip or other data of the record.
+/// A predicate on connections: by metadata, [subject](Record::subject), address, round trip or other
+/// data of the record.
 pub type Filter<'a> = &'a dyn Fn(&Record<'_>) -> bool;
 
 /// Which receivers are left out, and how much is reported. By default no receiver is left out.

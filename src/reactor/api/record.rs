@@ -104,6 +104,8 @@ pub struct Record<'a> {
     /// [`UpgradeRequest::peer`](crate::reactor::UpgradeRequest::peer); the server's, for an outbound
     /// connection.
     pub peer: SocketAddr,
+    /// The pattern of its route.
+    pub route: &'a str,
     /// The path of the request, without the query.
     pub path: &'a str,
     /// The negotiated subprotocol.
@@ -130,6 +132,13 @@ pub struct Record<'a> {
     pub trace: Option<TraceParent>,
     /// Who the client is, if its gate has determined it.
     pub identity: Option<&'a Identity>,
+}
+
+impl<'a> Record<'a> {
+    /// The subject of its identity.
+    pub fn subject(&self) -> Option<&'a str> {
+        self.identity.map(Identity::subject)
+    }
 }
 
 #[cfg(test)]

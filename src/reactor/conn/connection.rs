@@ -221,6 +221,11 @@ impl Connection {
         matches!(self.quota(), Quota::Clients | Quota::Surplus | Quota::Proxies)
     }
 
+    /// Whether it is a client's WebSocket, or tunnel, whose end has not started.
+    pub(crate) fn is_open_client(&self) -> bool {
+        self.is_client() && (self.is_open() || self.is_piped())
+    }
+
     /// The priority as its route and gate have set it; connections of operators and of our own have
     /// the highest one.
     pub(crate) fn priority(&self) -> Priority {

@@ -5,7 +5,7 @@ use log::{Level, info};
 use crate::reactor::api::id::ConnId;
 use crate::reactor::api::settings::Limit;
 use crate::reactor::core::Core;
-use crate::reactor::effects::log::{path, peer};
+use crate::reactor::effects::log::{path, peer, subject};
 
 impl Core {
     /// Whether a limit is only counted and logged.
@@ -30,7 +30,8 @@ impl Core {
             && let Some(conn) = self.conns.get(id)
         {
             info!(
-                conn:% = id, peer:% = peer(conn), path = path(conn), reason = limit.name();
+                conn:% = id, peer:% = peer(conn), path = path(conn), subject = subject(conn),
+                reason = limit.name();
                 "dry run: the limit {limit} is reached"
             );
         }

@@ -122,8 +122,8 @@ impl Core {
         {
             let service = self.service_name(conn.service);
             warn!(
-                conn:% = id, peer:% = peer(conn), path = path(conn), service = service,
-                reason = REASON, trace = self.logged_trace(id);
+                conn:% = id, peer:% = peer(conn), path = path(conn), subject = subject(conn),
+                service = service, reason = REASON, trace = self.logged_trace(id);
                 "the service's 101 cannot be sent: {error}"
             );
         }
@@ -238,7 +238,7 @@ pub(super) fn path(conn: &Connection) -> Escaped<'_> {
 }
 
 /// The subject of its identity.
-fn subject(conn: &Connection) -> Option<Escaped<'_>> {
+pub(super) fn subject(conn: &Connection) -> Option<Escaped<'_>> {
     conn.subject().map(Escaped)
 }
 

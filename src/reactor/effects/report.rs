@@ -3,6 +3,7 @@
 //! It only reads: the parts that own the values update them.
 
 use std::net::SocketAddr;
+use std::ops::Range;
 
 use crate::reactor::api::id::ConnId;
 use crate::reactor::api::metadata::Metadata;
@@ -20,6 +21,7 @@ impl Core {
         Some(Record {
             id,
             peer: SocketAddr::from(conn.peer),
+            route: self.router.text(conn.route),
             path: &conn.path,
             protocol: listed.or(labels.and_then(|labels| labels.protocol.as_deref())),
             priority: conn.priority(),
@@ -33,6 +35,13 @@ impl Core {
             trace: self.trace(id),
             identity: conn.identity().map(|identity| &**identity),
         })
+    }
+
+    /// The records of clients' open WebSockets and tunnels in these slots of the table.
+    pub(crate) fn clients(&self, slots: Range<usize>) -> impl Iterator<Item = Record<'_>> {
+        let found = self.conns.in_slots(slots.start, slots.len());
+        let open = found.filter(|(_, conn)| conn.is_open_client());
+        open.filter_map(|(id, _)| self.record(id))
     }
 
     /// The counts, with gauges copied from the parts that own them.

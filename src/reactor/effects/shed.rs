@@ -85,8 +85,8 @@ impl Core {
         let Core { conns, shedding, .. } = self;
         let first = if shedding.cursor < conns.slots() { shedding.cursor } else { 0 };
         shedding.cursor = first + VISITS_PER_SAMPLE;
-        let visited =
-            conns.in_slots(first, VISITS_PER_SAMPLE).filter(|(_, conn)| can_be_shed(conn));
+        let visited = conns.in_slots(first, VISITS_PER_SAMPLE);
+        let visited = visited.filter(|(_, conn)| conn.is_open_client());
         shedding.candidates.clear();
         shedding.candidates.extend(visited.map(|(id, conn)| {
             let (messages, bytes) = sent_by(conns, conn);
@@ -99,7 +99,7 @@ impl Core {
     fn rank_candidates(&self, resource: Resource) -> Vec<Ranked> {
         let mut ranked: Vec<Ranked> = Vec::new();
         for candidate in &self.shedding.candidates {
-            if let Some(conn) = self.conns.get(candidate.id).filter(|conn| can_be_shed(conn)) {
+            if let Some(conn) = self.conns.get(candidate.id).filter(|conn| conn.is_open_client()) {
                 let share = match resource {
                     Resource::Memory => self.memory_of(conn) as u64,
                     _ => work_since(candidate, sent_by(&self.conns, conn)),
@@ -144,11 +144,6 @@ impl Core {
         let (first, last) = RETRY_SECONDS;
         first + u32::from_ne_bytes(self.masks.key()) % (last - first + 1)
     }
-}
-
-/// Whether it is a client's connection that can get a Close.
-fn can_be_shed(conn: &Connection) -> bool {
-    conn.is_client() && (conn.is_open() || conn.is_piped())
 }
 
 /// The upstream of a client's tunnel.
