@@ -72,6 +72,7 @@ pub mod chain {}
 /// [`Context::respond`]: crate::reactor::Context::respond
 /// [`Context::connect`]: crate::reactor::Context::connect
 /// [`Context::dial`]: crate::reactor::Context::dial
+/// [`Context::present`]: crate::reactor::Context::present
 /// [`Context::mailbox`]: crate::reactor::Context::mailbox
 /// [`Context::pause`]: crate::reactor::Context::pause
 /// [`Context::publish`]: crate::reactor::Context::publish
