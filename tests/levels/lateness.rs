@@ -136,8 +136,8 @@ fn with_delay_levels() -> Settings {
     Settings::default()
         .levels(true)
         .memory_max(MemoryMax::Off)
-        .delay_elevated(Duration::from_millis(700))
-        .delay_critical(Duration::from_millis(1_400))
+        .delay_elevated(Duration::from_secs(1))
+        .delay_critical(Duration::from_secs(2))
 }
 
 /// The delay in seconds at its peak, and the changes of the level.
@@ -161,7 +161,7 @@ fn a_stop_inside_a_turn_is_one_sample_and_changes_no_level() {
     let mut client = server.open("/");
     client.text("3000");
     server.turn_until("the long turn", |metrics| metrics.messages_in == 1);
-    assert!(delay(&mut server, service).0 < 0.7, "not sampled yet");
+    assert!(delay(&mut server, service).0 < 1.0, "not sampled yet");
     // The sample of the stop, and the next ones.
     for _ in 0..8 {
         thread::sleep(Duration::from_millis(100));
@@ -170,13 +170,13 @@ fn a_stop_inside_a_turn_is_one_sample_and_changes_no_level() {
         server.turn_until("a turn", |metrics| metrics.messages_in > read);
     }
     let (peak, changes) = delay(&mut server, service);
-    assert!(peak > 1.4, "{peak} s: no sample was critical, so the test shows nothing");
+    assert!(peak > 2.0, "{peak} s: no sample was critical, so the test shows nothing");
     assert_eq!(changes, [0; 3]);
     assert_eq!(server.reactor.metrics().stops, 0, "a long turn is not discounted");
 }
 
 /// The process is stopped while a round is open: connections are left to be read, so that the poll does
-/// not wait.
+/// not wait. The next timer is due in the middle of the stop.
 #[test]
 fn a_stop_while_work_is_left_is_discounted() {
     const CLIENTS: usize = 200;
@@ -194,13 +194,13 @@ fn a_stop_while_work_is_left_is_discounted() {
     clients.iter_mut().for_each(|client| client.raw(&messages));
     let cut = server.reactor.metrics().phases_cut;
     server.turn_until("connections are left to be read", |metrics| metrics.phases_cut > cut);
-    thread::sleep(Duration::from_secs(3));
+    thread::sleep(Duration::from_millis(1_600));
     let all = (CLIENTS * MESSAGES) as u64;
     server.turn_until("all is read", |metrics| metrics.messages_in == all);
     let turns = server.reactor.metrics().turns;
     server.turn_until("further samples", |metrics| metrics.turns > turns + 30);
     assert_eq!(server.reactor.metrics().stops, 1);
     let (peak, changes) = delay(&mut server, service);
-    assert!(peak < 1.4, "{peak} s");
+    assert!(peak < 1.0, "{peak} s");
     assert_eq!(changes, [0; 3]);
 }

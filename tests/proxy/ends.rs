@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::Duration;
 
 use weir::protocol::CloseCode;
 use weir::reactor::CloseReason;
@@ -300,4 +302,57 @@ fn flood(client: &mut Client, is_enough: impl Fn() -> bool) {
     };
     eventually(send, "the upstream takes no more");
     client.stream.set_nonblocking(false).unwrap();
+}
+
+/// The work that a tunnel causes is that of both sides: one client sends a little, the upstream of the other
+/// one all the time.
+#[test]
+fn messages_of_the_upstream_count_for_its_tunnel() {
+    let upstream = Scripted::new(|client, head| {
+        client.raw(switching("").as_bytes());
+        if !head.starts_with("GET /flood ") {
+            return client.expect_gone();
+        }
+        let messages = b"\x81\x01a".repeat(1_000);
+        while client.stream.write_all(&messages).is_ok() {}
+    });
+    let flags = [
+        "--levels",
+        "--delay-elevated=100us",
+        "--delay-critical=200us",
+        "--memory-max=off",
+        "--shed-max=1%",
+        "--close-timeout=1s",
+    ];
+    let front = Front::with(&[upstream.url()], "", "priority = 'low'", &flags);
+    let mut quiet = Client::open(front.address, "/");
+    let mut flooded = Client::open(front.address, "/flood");
+    let mut writer = quiet.writer();
+    let is_over = Arc::<AtomicBool>::default();
+    let ends = Arc::clone(&is_over);
+    let sending = thread::spawn(move || {
+        while !ends.load(Relaxed) {
+            writer.write_all(&frame(true, TEXT, b"now and then")).unwrap();
+            thread::sleep(Duration::from_millis(10));
+        }
+    });
+    let last = last_bytes(&mut flooded);
+    assert!(last.contains("server overloaded, retry in "), "{last}");
+    is_over.store(true, Relaxed);
+    sending.join().unwrap();
+    assert_eq!(front.admin.metric("weir_shed_total", &[]), 1.0);
+    quiet.close(1000, "");
+}
+
+/// Reads to the end of the stream; returns its last bytes.
+fn last_bytes(client: &mut Client) -> String {
+    let (mut last, mut chunk) = (Vec::new(), vec![0; 64 * KIB]);
+    loop {
+        let len = client.stream.read(&mut chunk).expect("the end of the stream");
+        if len == 0 {
+            return String::from_utf8_lossy(&last).into_owned();
+        }
+        last.extend_from_slice(&chunk[..len]);
+        last.drain(..last.len().saturating_sub(64));
+    }
 }
