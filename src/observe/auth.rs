@@ -22,10 +22,10 @@ impl Source for AuthSource {
         let gate = ("gate", counts.gate.as_str());
         for outcome in AuthOutcome::ALL {
             let labels = [gate, ("outcome", outcome.name())];
-            let help = "Requests at a gate, by what became of them";
+            let help = "Requests and tokens at a gate, by what became of them";
             samples.counter("auth", help, &labels, counts.outcome(outcome));
         }
-        let help = "Time from the head of a request to the verdict of its gate";
+        let help = "Time that a gate took for a verdict";
         samples.durations("auth_seconds", help, &[gate], &counts.took);
         for (hit, count) in [("true", &counts.cache_hits), ("false", &counts.cache_misses)] {
             let labels = [gate, ("hit", hit)];

@@ -16,7 +16,7 @@ const { promisify } = require('node:util');
 const jsonwebtoken = require('jsonwebtoken');
 const { chromium } = require('playwright-core');
 const WebSocket = require('ws');
-const { Weir, within } = require('./weir.js');
+const { Weir, until, within } = require('./weir.js');
 
 const TIMEOUT = { timeout: 60_000 };
 const WAIT_MS = 10_000;
@@ -293,6 +293,54 @@ test('Chromium: the page sends a token, and shows why it was refused', TIMEOUT, 
     assert.ok(!(await tab.textContent('body')).includes(user), 'the page shows no token');
   } finally {
     await browser.close();
+    assert.deepEqual(await gate.stop(), { code: 0, signal: null });
+  }
+});
+
+test('a member of a room sends new tokens on its connection', TIMEOUT, async () => {
+  const gate = await serve(`
+    [[auth]]
+    name = "members"
+    kind = "jwt"
+    algorithms = ["HS256"]
+    secret_file = "secret"
+    token_from = ["protocol"]
+    claims = ["role"]
+    leeway = "0s"
+    [[route]]
+    path = "/rooms/{name}"
+    service = "rooms"
+    auth = "members"
+    join = "role=member"`);
+  const token = (seconds, role = 'member') =>
+    jsonwebtoken.sign({ sub: 'ann', sid: '1', role }, SECRET, { expiresIn: seconds });
+  const join = (token, protocols) => within(WAIT_MS, 'a member', new Promise((resolve, reject) => {
+    const socket = new WebSocket(`${gate.url}/rooms/lobby`, [...protocols, `weir.token.${token}`]);
+    socket.received = [];
+    socket.on('message', (data) => socket.received.push(String(data)));
+    socket.ended = new Promise((resolve) => socket.on('close', (code, reason) => resolve([code, String(reason)])));
+    socket.on('open', () => resolve(socket)).on('error', reject);
+  }));
+  const ended = (socket) => within(WAIT_MS, 'the end', socket.ended);
+  try {
+    const speaker = await join(token(5), ['weir.rooms', 'weir.token']);
+    const silent = await join(token(5), ['weir.token']);
+    const reader = await join(token(60), ['weir.token']);
+    assert.deepEqual([speaker.protocol, silent.protocol], ['weir.rooms', 'weir.token']);
+    speaker.send(JSON.stringify({ refresh: token(60), id: 'a-1' }));
+    speaker.send(JSON.stringify({ refresh: 'forged', id: 'a-2' }));
+    assert.deepEqual(await ended(silent), [3000, 'token expired']);
+    speaker.send('still here');
+    await until(WAIT_MS, 'the message', () => reader.received.length > 0);
+    assert.deepEqual(reader.received, ['still here'], 'no member gets a token');
+    assert.deepEqual(speaker.received.map((text) => JSON.parse(text)),
+      [{ refreshed: true, id: 'a-1' }, { refreshed: false, id: 'a-2', reason: 'unauthorized' }]);
+    speaker.send(JSON.stringify({ refresh: token(60, 'guest'), id: 'a-3' }));
+    assert.deepEqual(await ended(speaker), [3003, 'not allowed in this room']);
+    assert.equal(speaker.received.length, 2);
+    assert.ok(!gate.log.includes(SECRET) && !/eyJ/.test(gate.log), gate.log);
+    reader.terminate();
+  } finally {
     assert.deepEqual(await gate.stop(), { code: 0, signal: null });
   }
 });

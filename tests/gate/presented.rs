@@ -30,7 +30,7 @@ fn ask(client: &mut Client, text: &str) -> String {
 #[test]
 fn a_token_that_passes_replaces_the_identity() {
     let (server, noted) = start();
-    let mut client = open(&server, "ann;exp=1500");
+    let mut client = open(&server, "ann;exp=60000");
     for (token, subject) in
         [("ann;exp=60000", "ann"), ("later bob", "bob"), ("carl;role=x", "carl")]
     {

@@ -108,7 +108,7 @@ pub struct AuthCounts {
     /// The name of the gate.
     pub gate: String,
     outcomes: [Count; AuthOutcome::ALL.len()],
-    /// Time from the head of a request to the verdict.
+    /// Time that the gate took for a verdict. Read from the clock, since most verdicts take part of a turn.
     pub took: Durations,
     /// Verdicts from the cache.
     pub cache_hits: Count,

@@ -74,7 +74,8 @@ impl Context<'_> {
     }
 
     /// Signs a subject out: its gate is called, and its connections are closed with this code, some in
-    /// each turn. Returns their number.
+    /// each turn. Returns their number. A verdict on a request or a token that came before does not pass
+    /// any more: the gate may have asked before the sign-out.
     pub fn sign_out(&mut self, gate: GateId, subject: &str, code: CloseCode) -> usize {
         self.core.sign_out(gate, subject, code)
     }
