@@ -71,6 +71,7 @@ pub mod chain {}
 /// [`Context::refuse`]: crate::reactor::Context::refuse
 /// [`Context::respond`]: crate::reactor::Context::respond
 /// [`Context::connect`]: crate::reactor::Context::connect
+/// [`Context::present`]: crate::reactor::Context::present
 /// [`Context::dial`]: crate::reactor::Context::dial
 /// [`Context::present`]: crate::reactor::Context::present
 /// [`Context::mailbox`]: crate::reactor::Context::mailbox
