@@ -104,9 +104,9 @@ pub use self::parts::workers::{
 /// Rates and address ranges, for services with limits of their own.
 #[cfg(any(feature = "auth", feature = "nostr"))]
 pub(crate) mod limits {
-    pub(crate) use super::parts::admission::counted_address;
+    pub(crate) use super::parts::addresses::counted_address;
     #[cfg(feature = "nostr")]
-    pub(crate) use super::parts::admission::is_in;
+    pub(crate) use super::parts::addresses::is_in;
     pub(crate) use super::parts::bucket::Bucket;
     pub(crate) use super::parts::rates::Buckets;
 }

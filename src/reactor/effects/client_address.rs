@@ -16,7 +16,8 @@ use crate::reactor::api::settings::Limit;
 use crate::reactor::conn::connection::Connection;
 use crate::reactor::conn::phase::Registration;
 use crate::reactor::core::Core;
-use crate::reactor::parts::admission::{Quota, is_in};
+use crate::reactor::parts::addresses::is_in;
+use crate::reactor::parts::admission::Quota;
 
 impl Core {
     /// Whether a peer may state the addresses of its clients.

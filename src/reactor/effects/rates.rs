@@ -18,7 +18,7 @@ use crate::reactor::conn::connection::Connection;
 use crate::reactor::conn::pause::PauseOwner;
 use crate::reactor::conn::rates::{ConnRates, RatePause};
 use crate::reactor::core::Core;
-use crate::reactor::parts::admission::{counted_address, is_in};
+use crate::reactor::parts::addresses::{counted_address, is_in};
 use crate::reactor::parts::bucket::{Bucket, Pace};
 use crate::reactor::parts::shared_rates::{Key, Owner, SharedRate};
 

@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 
-use super::admission::contains;
+use super::addresses::contains;
 use crate::reactor::api::settings::HostPattern;
 
 /// Whether `authority`, a host with an optional port, matches one of the patterns. Without

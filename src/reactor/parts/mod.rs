@@ -1,5 +1,6 @@
 //! Parts of the loop that know no connection: at most its id, its address or its socket.
 
+pub(super) mod addresses;
 pub(super) mod admission;
 pub(super) mod batch_id;
 pub(super) mod bucket;
