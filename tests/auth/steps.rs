@@ -8,12 +8,14 @@ use std::time::Duration;
 use weir::protocol::CloseCode;
 use weir::reactor::settings::{GateSettings, RouteSettings, Settings};
 use weir::reactor::{Event, EventKind, GateId, Observer};
-use weir::services::Echo;
-use weir::services::auth::Jwt;
+use weir::services::auth::settings::{Algorithm, KeySource};
+use weir::services::auth::{Jwt, JwtSettings};
+use weir::services::rooms::RoomSettings;
+use weir::services::{Echo, Rooms};
 
-use super::gated::{hmac, status_of};
-use super::tokens::{claims, hs256};
-use crate::support::{ByHand, Client, upgrade};
+use super::gated::{TestFile, hmac, status_of};
+use super::tokens::{Ed25519, claims, hs256, jwks};
+use crate::support::{ByHand, Client, TEXT, upgrade};
 
 /// More than one turn refreshes.
 const CONNECTIONS: usize = 300;
@@ -156,4 +158,45 @@ fn a_sign_out_ends_a_refresh_of_its_subject() {
         assert_eq!(status_of(&client.head()), status);
     }
     assert_eq!(it.counts.signed_out.get(), CONNECTIONS);
+}
+
+#[test]
+fn tokens_in_messages_share_the_signatures_of_a_turn() {
+    const MEMBERS: u64 = 20;
+    const SIGNATURES_PER_TURN: usize = 16;
+    let key = Ed25519::new("a");
+    let file = TestFile::new(jwks(&[&key]));
+    let keys = KeySource::File(file.0.clone());
+    let settings = JwtSettings::new(vec![Algorithm::EdDsa]).keys(keys);
+    let counts = Rc::<Counts>::default();
+    let mut by_hand = ByHand::new(Settings::default(), |reactor| {
+        reactor.set_observer(Counting(Rc::clone(&counts)));
+        let jwt = Jwt::new("users", &settings).unwrap();
+        let gate = reactor.add_gate(jwt, GateSettings::default()).unwrap();
+        let rooms = reactor.add_service(Rooms::new(RoomSettings::default())).unwrap();
+        reactor.add_route("/{name}", rooms, RouteSettings::default().gate(gate)).unwrap();
+    });
+    let token = |of: &str, number| key.token(&claims(&format!("{of}-{number}"), ""));
+    let clients = (1..=MEMBERS).map(|number| {
+        let mut client = Client::tcp(by_hand.address);
+        let token = token("old", number);
+        let protocol = "Sec-WebSocket-Protocol: weir.rooms";
+        let lines = format!("Authorization: Bearer {token}\r\n{protocol}\r\n");
+        client.raw(upgrade("/lobby", &lines).as_bytes());
+        by_hand.turn_until("a member joins", |metrics| metrics.opened == number);
+        assert_eq!(status_of(&client.head()), 101);
+        client
+    });
+    let mut clients: Vec<Client> = clients.collect();
+    for (client, number) in clients.iter_mut().zip(1..) {
+        client.text(&format!(r#"{{"refresh":"{}"}}"#, token("new", number)));
+    }
+    let refreshed = || counts.refreshed.get();
+    by_hand.turn_until("the first turn", |_| refreshed() > 0);
+    assert_eq!(refreshed(), SIGNATURES_PER_TURN);
+    by_hand.turn_until("the next turns", |_| refreshed() == MEMBERS as usize);
+    for client in &mut clients {
+        by_hand.turn_until_readable(&client.stream);
+        client.expect(TEXT, br#"{"refreshed":true,"id":""}"#);
+    }
 }

@@ -1,5 +1,5 @@
 use std::fs;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::super::settings::{Algorithm, Audience};
 use super::super::testing::Signer;
 use super::*;
-use crate::reactor::settings::Settings;
+use crate::reactor::settings::{Rate, Settings};
 use crate::reactor::{Reactor, ServiceId};
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -124,4 +124,41 @@ fn a_client_that_ends_frees_the_place_of_its_token_at_once() {
         jwt.on_close(&mut cx, ConnId::numbered(slot), CloseReason::PeerGone);
     }
     assert!(jwt.keyless.is_empty() && jwt.ready.is_empty());
+}
+
+#[test]
+fn a_token_without_a_place_to_wait_for_keys_gets_503_and_is_no_failure() {
+    // It accepts no connection: the fetch runs until its timeout.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("https://{}/jwks", listener.local_addr().unwrap());
+    let settings = JwtSettings::new(vec![Algorithm::EdDsa])
+        .keys(url.parse::<KeySource>().unwrap())
+        .audience(Audience::Any)
+        .failures_per_address(Rate { per_second: 0.001, burst: 1 });
+    let (mut reactor, service) = reactor();
+    let mut jwt = Jwt::new("users", &settings).unwrap();
+    let mut cx = reactor.context(service);
+    jwt.on_start(&mut cx);
+    let signer = Signer::new();
+    jwt.checker.set_keys(KeySet::parse(signer.jwks("1").as_bytes()).unwrap());
+    let conn = ConnId::numbered(0);
+    let client = "192.0.2.1:1".parse().unwrap();
+    let check = |jwt: &mut Jwt, cx: &mut Context<'_>, token: &str| {
+        let waiting = Waiting::new(conn, token, client, Purpose::Admission, Instant::now());
+        jwt.check(cx, waiting).map(|(_, checked)| checked)
+    };
+    let unknown = token(&signer, "2", 1);
+    for _ in 0..WAITING_MAX {
+        assert_eq!(check(&mut jwt, &mut cx, &unknown), None);
+    }
+    for _ in 0..3 {
+        let checked = check(&mut jwt, &mut cx, &unknown).unwrap();
+        let verdict = jwt.verdict(&mut cx, conn, Instant::now(), checked);
+        assert_eq!(verdict, Verdict::Refuse(Refusal::GateFailed, None));
+    }
+    assert_eq!(jwt.keyless.len(), WAITING_MAX);
+    let known = check(&mut jwt, &mut cx, &token(&signer, "1", 1));
+    assert!(matches!(known, Some(Checked::Valid(_))), "{known:?}");
+    // Ends the fetch.
+    drop(listener);
 }
