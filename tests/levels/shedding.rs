@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use weir::reactor::budget::MESSAGES_PER_READ;
 use weir::reactor::settings::RouteSettings;
 use weir::reactor::{CloseReason, Level, Metrics};
 
 use super::{Loaded, SHARED_BYTES, by_memory, say};
-use crate::support::Client;
+use crate::support::{Client, TEXT, frame};
 
 /// Opens connections that each hold this part of the memory.
 fn holding(loaded: &mut Loaded, path: &str, count: usize, part: f64) -> Vec<Client> {
@@ -51,6 +52,23 @@ fn the_largest_of_the_lowest_priority_is_closed() {
     }
     let metrics = loaded.server.reactor.metrics();
     assert_eq!((metrics.shed, metrics.shed_futile), (1, 0), "{metrics}");
+}
+
+/// The limits of a critical load would need a turn for each 8 of them.
+#[test]
+fn messages_behind_the_close_of_a_shed_connection_are_discarded_at_once() {
+    const MESSAGES: usize = 2_000;
+    let mut loaded = Loaded::new(by_memory(), &RouteSettings::default());
+    let mut low = holding(&mut loaded, "/low", 1, 0.3);
+    let _high = holding(&mut loaded, "/high", 1, 0.65);
+    loaded.server.turn_until("it is closed", |metrics| metrics.shed == 1);
+    let late = frame(true, TEXT, b"late").repeat(MESSAGES);
+    let all = loaded.server.reactor.metrics().bytes_read + late.len() as u64;
+    low[0].raw(&late);
+    let turns = loaded.server.turn_until("all is read", |metrics| metrics.bytes_read == all);
+    let most = 2 * MESSAGES / MESSAGES_PER_READ;
+    assert!(turns as usize <= most, "{turns} turns");
+    assert_eq!(loaded.server.reactor.metrics().level_now, Level::Critical as u64);
 }
 
 #[test]

@@ -18,6 +18,7 @@ use crate::reactor::api::observer::EventKind;
 use crate::reactor::api::priority::Priority;
 use crate::reactor::api::settings::Limit;
 use crate::reactor::conn::connection::Connection;
+use crate::reactor::conn::phase::Phase;
 use crate::reactor::core::Core;
 use crate::reactor::parts::load::{SAMPLE_INTERVAL, STOP_MIN};
 use crate::reactor::parts::load_level::Change;
@@ -68,7 +69,9 @@ impl Reactor {
             return false;
         }
         if let Some(conn) = self.core.conns.get(id) {
-            let limit = self.core.load.read_limit(conn.priority());
+            // After our Close, messages are only discarded: the peer's Close is behind them.
+            let is_closing = matches!(conn.phase, Phase::Closing { .. });
+            let limit = self.core.load.read_limit(conn.priority()).filter(|_| !is_closing);
             self.share = self.share.at_level(limit, conn.is_open());
         }
         true
