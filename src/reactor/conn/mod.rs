@@ -1,9 +1,12 @@
 //! The state of one connection, and what follows from it. No file here has an effect on the loop.
 //!
-//! [`connection`] has the fields; [`interest`] and [`deadline`] are functions of them. [`table`]
-//! finds connections, and [`outboxes`] is the only way to change their output.
+//! [`connection`] has the fields, [`cold`] those that few connections need; [`interest`] and
+//! [`deadline`] are functions of them. [`table`] finds connections, and [`outboxes`] is the only way to
+//! change their output.
 
+pub(super) mod admitted;
 pub(super) mod batch;
+pub(super) mod cold;
 pub(super) mod connection;
 pub(super) mod deadline;
 pub(super) mod due;
@@ -16,6 +19,7 @@ pub(super) mod handshake;
 pub(super) mod heartbeat;
 pub(super) mod identified;
 pub(super) mod identity;
+pub(super) mod input;
 pub(super) mod interest;
 pub(super) mod outbox;
 pub(super) mod outboxes;

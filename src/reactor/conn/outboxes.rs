@@ -12,7 +12,8 @@ use std::io;
 use mio::net::TcpStream;
 
 use super::batch::Batches;
-use super::connection::{ColdState, Connection};
+use super::cold::ColdState;
+use super::connection::Connection;
 use super::outbox::pressure::Pressure;
 use super::outbox::records::flush_session;
 use super::outbox::spares::SpareQueues;

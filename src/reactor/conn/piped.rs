@@ -164,7 +164,7 @@ impl Connection {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reactor::conn::connection::ColdState;
+    use crate::reactor::conn::cold::ColdState;
 
     /// An idle tunnel, both connections with what belongs to them, fits in 1.2 KB.
     #[test]

@@ -3,7 +3,7 @@
 
 use crate::reactor::api::budget::HOLD_BYTES_MAX;
 use crate::reactor::api::id::{ConnId, ServiceId};
-use crate::reactor::conn::connection::Labels;
+use crate::reactor::conn::cold::Labels;
 use crate::reactor::core::Core;
 
 impl Core {

@@ -10,7 +10,7 @@ use crate::reactor::api::close_reason::CloseReason;
 use crate::reactor::api::id::ConnId;
 use crate::reactor::api::metadata::MetadataError;
 use crate::reactor::api::record::Record;
-use crate::reactor::conn::connection::Labels;
+use crate::reactor::conn::cold::Labels;
 
 impl Context<'_> {
     /// The data about a connection.
