@@ -4,12 +4,13 @@ use std::fs;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use weir::reactor::settings::{RouteSettings, Settings};
 
 use super::{Audited, expect_valid, fields, key_of, lines, log_of};
 use crate::auth::tokens::{SECRET, claims, hs256, now, valid};
 use crate::binary::File;
 use crate::nostr::relay::Directory;
-use crate::support::{BINARY, Client, Process, eventually, frame, upgrade, weir};
+use crate::support::{BINARY, Client, Process, Server, eventually, frame, upgrade, weir};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 
@@ -146,12 +147,33 @@ fn an_expiry_is_a_row_with_the_fields_of_its_connection() {
     drop(client);
     gated.await_lines(5);
     let lines = gated.stop();
+    expect_expired(&lines, &address);
+}
+
+#[test]
+fn a_tunnel_has_the_rows_of_a_connection() {
+    let (upstream, _seen) = Server::watched(Settings::default(), RouteSettings::default());
+    let pool = format!("[[pool]]\nname = 'nodes'\nupstreams = ['http://{}']\n", upstream.address);
+    let route = "[[route]]\npath = '/'\nservice = 'proxy'\npool = 'nodes'\nauth = 'users'\n";
+    let gated = Gated::new(&format!("{pool}{route}"), &[]);
+    let token = hs256(&format!(r#"{{"sub":"bob","exp":{}}}"#, now() + 3));
+    let (mut client, address) = gated.open("/", &token);
+    assert_eq!(client.expect_close(), (3000, "token expired".to_owned()));
+    drop(client);
+    gated.await_lines(5);
+    let lines = gated.stop();
+    assert_eq!(lines.len(), 6, "the upstream's connection has no rows: {lines:?}");
+    expect_expired(&lines, &address);
+}
+
+/// Expects the rows of a connection of "bob", from its identity to its end.
+fn expect_expired(lines: &[Value], address: &str) {
     let about = json!({
-        "conn": nth_connected(&lines, 0), "client": address, "route": "/", "subject": "bob",
+        "conn": nth_connected(lines, 0), "client": address, "route": "/", "subject": "bob",
         "trace": TRACE,
     });
     expect_rows(
-        &lines,
+        lines,
         &about,
         &[
             json!({"event": "identity"}),
