@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::keys::error::KeyError;
 use super::keys::set::KeySet;
 use super::keys::source::KeyLoader;
-use crate::reactor::{Context, Finished, Step, Task, Time, WorkerSettings, Workers};
+use crate::reactor::{Context, Finished, ServiceTimer, Step, Task, Time, WorkerSettings, Workers};
 
 /// How often a file is read again.
 const FILE_INTERVAL: Duration = Duration::from_secs(60);
@@ -45,6 +45,8 @@ pub(super) struct Loading {
     has_failed: bool,
     /// When the last load was started.
     started: Time,
+    /// The next load. Invariant: no other timer is set.
+    next: Option<ServiceTimer>,
 }
 
 impl Loading {
@@ -54,8 +56,14 @@ impl Loading {
         let mut settings = WorkerSettings::new("keys", 1, 1);
         settings.stack_bytes = STACK_BYTES;
         let threads = cx.workers(settings, move |()| Step::Done(loader.load()));
-        let mut loading =
-            Loading { threads, is_file, is_running: false, has_failed: false, started: cx.now() };
+        let mut loading = Loading {
+            threads,
+            is_file,
+            is_running: false,
+            has_failed: false,
+            started: cx.now(),
+            next: None,
+        };
         match is_file {
             true => loading.schedule(cx, FILE_INTERVAL),
             false => loading.start(cx),
@@ -63,9 +71,19 @@ impl Loading {
         loading
     }
 
-    fn schedule(&self, cx: &mut Context<'_>, delay: Duration) {
-        if cx.schedule(delay, LOAD_TIMER).is_none() {
+    /// Sets the time of the next load, instead of an earlier one.
+    fn schedule(&mut self, cx: &mut Context<'_>, delay: Duration) {
+        self.unschedule(cx);
+        self.next = cx.schedule(delay, LOAD_TIMER);
+        if self.next.is_none() {
             log::error!("keys are not loaded again: too many timers");
+        }
+    }
+
+    fn unschedule(&mut self, cx: &mut Context<'_>) {
+        if let Some(next) = self.next.take() {
+            // It may have fired.
+            let _ = cx.cancel(next);
         }
     }
 
@@ -74,6 +92,7 @@ impl Loading {
         if self.is_running {
             return;
         }
+        self.unschedule(cx);
         self.started = cx.now();
         self.is_running = self.threads.try_put(Task::new((), ())).is_ok();
         if !self.is_running {

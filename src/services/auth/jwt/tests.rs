@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::super::settings::{Algorithm, Audience};
 use super::super::testing::Signer;
 use super::*;
+use crate::reactor::budget::SERVICE_TIMERS_MAX;
 use crate::reactor::settings::{Rate, Settings};
 use crate::reactor::{Reactor, ServiceId};
 
@@ -77,6 +78,34 @@ fn keys_of_a_file_are_read_again_and_kept_if_that_fails() {
     reload(&mut jwt, &mut reactor, service);
     assert_eq!(jwt.counts.keys_failed.get(), 2);
     assert!(is_valid(&mut jwt, &mut reactor.context(service), &third));
+}
+
+/// Services share a number of timers: those that a test cannot set are in use.
+fn timers_in_use(reactor: &mut Reactor, service: ServiceId) -> usize {
+    let mut cx = reactor.context(service);
+    let mut free = Vec::new();
+    while let Some(timer) = cx.schedule(Duration::from_secs(3600), 1) {
+        free.push(timer);
+    }
+    let used = SERVICE_TIMERS_MAX - free.len();
+    free.into_iter().for_each(|timer| assert!(cx.cancel(timer)));
+    used
+}
+
+/// Each load sets the time of the next one, also a load that a token causes.
+#[test]
+fn a_gate_has_one_timer_however_often_keys_are_loaded() {
+    let path = std::env::temp_dir().join(format!("weir-jwks-timers-{}", std::process::id()));
+    fs::write(&path, Signer::new().jwks("1")).unwrap();
+    let (mut reactor, service) = reactor();
+    let mut jwt = gate(&path);
+    jwt.on_start(&mut reactor.context(service));
+    assert_eq!(timers_in_use(&mut reactor, service), 1);
+    for _ in 0..5 {
+        reload(&mut jwt, &mut reactor, service);
+        assert_eq!(timers_in_use(&mut reactor, service), 1);
+    }
+    fs::remove_file(&path).unwrap();
 }
 
 #[test]
