@@ -105,7 +105,18 @@ impl Checker {
     /// Checks a token of a client. An outcome that follows from the token counts as a failure of the
     /// client, if only a forger causes it.
     pub(super) fn check(&mut self, cx: &mut Context<'_>, token: &str, client: IpAddr) -> Checked {
-        let checked = self.check_uncounted(cx, token, client);
+        let unix_now = cx.unix_time().as_secs_f64();
+        self.check_at(cx, unix_now, token, client)
+    }
+
+    fn check_at(
+        &mut self,
+        cx: &Context<'_>,
+        unix_now: f64,
+        token: &str,
+        client: IpAddr,
+    ) -> Checked {
+        let checked = self.check_uncounted(cx, unix_now, token, client);
         if let Checked::Invalid(error) = checked {
             self.count_failure(cx, error, client);
         }
@@ -118,15 +129,21 @@ impl Checker {
         }
     }
 
-    fn check_uncounted(&mut self, cx: &mut Context<'_>, token: &str, client: IpAddr) -> Checked {
-        let unix_now = cx.unix_time().as_secs_f64();
+    fn check_uncounted(
+        &mut self,
+        cx: &Context<'_>,
+        unix_now: f64,
+        token: &str,
+        client: IpAddr,
+    ) -> Checked {
         if token.len() > TOKEN_BYTES_MAX {
             return Checked::Invalid(TokenError::Malformed("the token is too long"));
         }
         let hash = sha256(token.as_bytes());
         if let Some(known) = self.cache.get(&hash) {
             add(&self.counts.cache_hits, 1);
-            let still = known.times.check(unix_now, self.rules.leeway);
+            // It was valid: a wall clock that is set back does not end it.
+            let still = known.times.check_end(unix_now, self.rules.leeway);
             return match still.and_then(|()| self.signed_out.check(known)) {
                 Ok(()) => Checked::Valid(self.identity(cx, known)),
                 Err(error) => {
@@ -148,6 +165,9 @@ impl Checker {
         }
     }
 
+    /// Checks the claims before the signature: both must hold, and a token that has expired, or is for
+    /// others, then costs no signature, however often it is sent. Its sender learns the same from both.
+    ///
     /// # Errors
     /// Everything but a valid token.
     fn verify(&mut self, now: Time, token: &str, unix_now: f64) -> Result<Token, Checked> {
@@ -155,6 +175,8 @@ impl Checker {
         if !self.algorithms.contains(&token.algorithm) {
             return Err(Checked::Invalid(TokenError::Algorithm));
         }
+        let claimed = self.rules.check(&token, unix_now).map_err(Checked::Invalid)?;
+        self.signed_out.check(&claimed).map_err(Checked::Invalid)?;
         let keys = self.keys.as_ref().ok_or(Checked::NoKeys)?;
         let tries = keys.tries(&token);
         if tries == 0 {
@@ -170,10 +192,8 @@ impl Checker {
             self.signatures += tries;
         }
         add(&self.counts.cache_misses, 1);
-        let valid = keys.verify(&token).and_then(|()| self.rules.check(&token, unix_now));
-        let valid = valid.map_err(Checked::Invalid)?;
-        self.signed_out.check(&valid).map_err(Checked::Invalid)?;
-        Ok(valid)
+        keys.verify(&token).map_err(Checked::Invalid)?;
+        Ok(claimed)
     }
 
     /// The identity of a valid token. It ends with the token and the leeway.
@@ -186,3 +206,6 @@ impl Checker {
         Box::new(identity)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -89,7 +89,7 @@ impl AuthOutcome {
 impl From<TokenError> for AuthOutcome {
     fn from(error: TokenError) -> AuthOutcome {
         match error {
-            TokenError::Malformed(_) => AuthOutcome::Malformed,
+            TokenError::Malformed(_) | TokenError::Claims(_) => AuthOutcome::Malformed,
             TokenError::Algorithm => AuthOutcome::Algorithm,
             TokenError::UnknownKey => AuthOutcome::UnknownKey,
             TokenError::Signature => AuthOutcome::Signature,

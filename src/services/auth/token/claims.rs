@@ -1,4 +1,5 @@
-//! The claims of a verified token (RFC 7519, 4.1): what they must say, and what an identity takes from them.
+//! The claims of a token (RFC 7519, 4.1): what they must say, and what an identity takes from them. They
+//! are checked before the signature, which costs more.
 //!
 //! Times are seconds since 1970 with fractions (RFC 7519, 2, NumericDate).
 
@@ -33,7 +34,7 @@ pub(in crate::services::auth) struct Rules {
     pub(in crate::services::auth) claims: Vec<String>,
 }
 
-/// What a valid token says.
+/// What a token says.
 #[derive(Debug, Clone, PartialEq)]
 pub(in crate::services::auth) struct Token {
     /// Without its end, which depends on the clocks of the loop. Its session is `sid`.
@@ -59,20 +60,33 @@ impl Times {
         now: f64,
         leeway: Duration,
     ) -> Result<(), TokenError> {
+        self.check_end(now, leeway)?;
         let leeway = leeway.as_secs_f64();
-        if self.exp.is_some_and(|exp| now >= exp + leeway) {
-            return Err(TokenError::Expired);
-        }
         let is_future = |time: Option<f64>| time.is_some_and(|time| time > now + leeway);
         match is_future(self.nbf) || is_future(self.iat) {
             true => Err(TokenError::Early),
             false => Ok(()),
         }
     }
+
+    /// Checks `exp` against the wall clock.
+    ///
+    /// # Errors
+    /// [`TokenError::Expired`].
+    pub(in crate::services::auth) fn check_end(
+        &self,
+        now: f64,
+        leeway: Duration,
+    ) -> Result<(), TokenError> {
+        match self.exp.is_some_and(|exp| now >= exp + leeway.as_secs_f64()) {
+            true => Err(TokenError::Expired),
+            false => Ok(()),
+        }
+    }
 }
 
 impl Rules {
-    /// Reads and checks the claims of a token whose signature is valid.
+    /// Reads and checks the claims of a token, whose signature need not have been verified yet.
     ///
     /// # Errors
     /// A claim has another type than RFC 7519 says, or does not say what it must.
@@ -81,7 +95,7 @@ impl Rules {
         token: &Unverified<'_>,
         now: f64,
     ) -> Result<Token, TokenError> {
-        let malformed = TokenError::Malformed;
+        let malformed = TokenError::Claims;
         let json = decode(token.payload)?;
         let claims = Members::parse(&json).ok_or(malformed("the claims are malformed"))?;
         let times = read_times(&claims)?;
@@ -115,7 +129,7 @@ impl Rules {
         let named = match (&self.audience, claims.get("aud")) {
             (Audience::Any, _) | (Audience::Unset, None) => return Ok(()),
             (Audience::OneOf(_), None) => return Err(TokenError::Audience),
-            (_, Some(text)) => texts(text).ok_or(TokenError::Malformed("aud is malformed"))?,
+            (_, Some(text)) => texts(text).ok_or(TokenError::Claims("aud is malformed"))?,
         };
         let is_ours = match &self.audience {
             Audience::OneOf(ours) => named.iter().any(|name| ours.contains(name)),
@@ -132,11 +146,11 @@ impl Rules {
                 continue;
             };
             let values = values(written)
-                .ok_or(TokenError::Malformed("a claim is neither a text nor a list of texts"))?;
+                .ok_or(TokenError::Claims("a claim is neither a text nor a list of texts"))?;
             for value in values {
-                metadata.add(name, &value).map_err(|_| {
-                    TokenError::Malformed("the claims exceed the limits of metadata")
-                })?;
+                metadata
+                    .add(name, &value)
+                    .map_err(|_| TokenError::Claims("the claims exceed the limits of metadata"))?;
             }
         }
         Ok(metadata)
@@ -144,7 +158,7 @@ impl Rules {
 }
 
 fn read_times(claims: &Members<'_>) -> Result<Times, TokenError> {
-    let time = |name, what| claims.read::<f64>(name).map_err(|()| TokenError::Malformed(what));
+    let time = |name, what| claims.read::<f64>(name).map_err(|()| TokenError::Claims(what));
     Ok(Times {
         exp: time("exp", "exp is not a number")?,
         nbf: time("nbf", "nbf is not a number")?,
@@ -157,7 +171,7 @@ fn string(
     name: &str,
     what: &'static str,
 ) -> Result<Option<Box<str>>, TokenError> {
-    claims.read(name).map_err(|()| TokenError::Malformed(what))
+    claims.read(name).map_err(|()| TokenError::Claims(what))
 }
 
 /// A string, or the strings of a list.
@@ -208,7 +222,7 @@ mod tests {
     }
 
     fn is_malformed(rules: &Rules, claims: &str) -> bool {
-        matches!(error(rules, claims), Some(TokenError::Malformed(_)))
+        matches!(error(rules, claims), Some(TokenError::Claims(_)))
     }
 
     #[test]
@@ -266,7 +280,7 @@ mod tests {
         }
         for named in ["1", "null", "[1]", "{}"] {
             let found = error(&ours, &format!(r#","aud":{named}"#));
-            assert!(matches!(found, Some(TokenError::Malformed(_))), "{named}: {found:?}");
+            assert!(matches!(found, Some(TokenError::Claims(_))), "{named}: {found:?}");
         }
         // RFC 7519, 4.1.3: without a name of ours the token is for others.
         assert_eq!(error(&Audience::Unset, r#","aud":"x""#), Some(TokenError::Audience));

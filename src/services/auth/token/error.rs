@@ -5,8 +5,11 @@ use std::fmt;
 /// Why a token is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TokenError {
-    /// It is not a signed JWT in compact form, or a claim has another type than RFC 7519 says.
+    /// It is not a signed JWT in compact form, or its header has extensions.
     Malformed(&'static str),
+    /// A claim is missing, has another type than RFC 7519 says, or is too long. The token may be of the
+    /// issuer: claims are checked before the signature.
+    Claims(&'static str),
     /// The algorithm is not allowed.
     Algorithm,
     /// No key has its `kid`, or its kind.
@@ -26,15 +29,15 @@ pub enum TokenError {
 }
 
 impl TokenError {
-    /// Whether a client without a valid token can cause it at will; honest clients have tokens that
-    /// expire.
+    /// Whether only a forger causes it. Claims are those of the issuer, or cost no signature.
     pub(in crate::services::auth) fn is_forgery(self) -> bool {
         match self {
             TokenError::Malformed(_)
             | TokenError::Algorithm
             | TokenError::UnknownKey
             | TokenError::Signature => true,
-            TokenError::Expired
+            TokenError::Claims(_)
+            | TokenError::Expired
             | TokenError::Early
             | TokenError::Audience
             | TokenError::Issuer
@@ -46,7 +49,7 @@ impl TokenError {
 impl fmt::Display for TokenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            TokenError::Malformed(what) => what,
+            TokenError::Malformed(what) | TokenError::Claims(what) => what,
             TokenError::Algorithm => "the algorithm is not allowed",
             TokenError::UnknownKey => "no key has the kid and the kind of the token",
             TokenError::Signature => "the signature is wrong",
