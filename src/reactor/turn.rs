@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use super::Reactor;
 use super::api::budget::{
-    FLUSHES, HANDLER_WORK, MAIL_WORK, MAILS, READ_WORK, TIMER_GRACE, TIMER_LATE, TIMERS,
+    DECISIONS_MIN, FLUSHES, HANDLER_WORK, HEAD_WORK, MAIL_WORK, MAILS, READ_WORK, TIMER_GRACE,
+    TIMER_LATE, TIMERS,
 };
 use super::api::id::{ServiceId, Source};
 use super::api::outcome::More;
@@ -207,10 +208,21 @@ impl Reactor {
         for service in unfinished.into_iter().chain(woken) {
             self.core.wake(service);
         }
-        for _ in 0..self.core.queues.decisions.len() {
-            if let Some(decided) = self.core.queues.decisions.pop_front() {
-                self.carry_out(decided);
+        self.carry_out_decisions();
+    }
+
+    /// Carries out decisions within the work that the mail has left, the oldest first, and always some.
+    fn carry_out_decisions(&mut self) {
+        for count in 0..self.core.queues.decisions.len() {
+            if count >= DECISIONS_MIN && self.core.work.is_phase_spent() {
+                self.core.metrics.phases_cut += 1;
+                return;
             }
+            let Some(decided) = self.core.queues.decisions.pop_front() else {
+                return;
+            };
+            self.core.work.spend(HEAD_WORK);
+            self.carry_out(decided);
         }
     }
 

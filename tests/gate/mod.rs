@@ -13,6 +13,7 @@ use weir::reactor::{
 
 use crate::support::{DEADLINE, Server};
 
+mod bounds;
 mod expiry;
 mod identities;
 mod listed;
