@@ -188,6 +188,12 @@ fn read_all(mut reader: Take<impl Read>, announced: Option<u64>) -> io::Result<V
 }
 
 impl HttpError {
+    /// Whether the head of the answer exceeds the limit of the client.
+    #[cfg(feature = "auth")]
+    pub(crate) fn is_long_head(&self) -> bool {
+        matches!(self.0, ureq::Error::LargeResponseHeader(..))
+    }
+
     #[cfg(feature = "rpc")]
     pub(crate) fn failure(&self) -> HttpFailure {
         match &self.0 {

@@ -20,15 +20,15 @@ use super::gated::{Seen, TestFile, challenge, report, response, status_of};
 use crate::support::{Client, DEADLINE, Server, TEXT, eventually, header, upgrade};
 
 /// A hook that reports the head of each request and sends these bytes.
-struct HookServer {
-    url: String,
-    heads: Receiver<String>,
+pub struct HookServer {
+    pub url: String,
+    pub heads: Receiver<String>,
     asked: Arc<AtomicUsize>,
     answer: Arc<Mutex<Answer>>,
 }
 
 #[derive(Clone)]
-enum Answer {
+pub enum Answer {
     Bytes(String),
     /// Nothing, and the connection stays open.
     Hang,
@@ -38,31 +38,46 @@ enum Answer {
     After(Arc<Barrier>, String),
 }
 
-fn ok(lines: &str) -> Answer {
+pub fn ok(lines: &str) -> Answer {
     Answer::Bytes(format!("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n{lines}\r\nok"))
 }
 
-fn refusing(status: &str, lines: &str) -> Answer {
+pub fn refusing(status: &str, lines: &str) -> Answer {
     Answer::Bytes(format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n{lines}\r\n"))
 }
 
 impl HookServer {
-    fn new(answer: Answer) -> HookServer {
+    pub fn new(answer: Answer) -> HookServer {
+        let answer = Arc::new(Mutex::new(answer));
+        let answers = Arc::clone(&answer);
+        HookServer::start(answer, move |_| answers.lock().unwrap().clone())
+    }
+
+    /// A hook whose answer depends on the head of the request.
+    pub fn choosing(choose: impl Fn(&str) -> Answer + Send + Sync + 'static) -> HookServer {
+        HookServer::start(Arc::new(Mutex::new(Answer::End)), choose)
+    }
+
+    fn start(
+        answer: Arc<Mutex<Answer>>,
+        choose: impl Fn(&str) -> Answer + Send + Sync + 'static,
+    ) -> HookServer {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/check/secret", listener.local_addr().unwrap());
         let (sender, heads) = channel();
-        let (asked, answer) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(answer)));
-        let (count, answers) = (Arc::clone(&asked), Arc::clone(&answer));
+        let (asked, choose) = (Arc::new(AtomicUsize::new(0)), Arc::new(choose));
+        let count = Arc::clone(&asked);
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
-                let (sender, count, answers) =
-                    (sender.clone(), Arc::clone(&count), Arc::clone(&answers));
+                let (sender, count, choose) =
+                    (sender.clone(), Arc::clone(&count), Arc::clone(&choose));
                 thread::spawn(move || {
                     serve(stream, |head| {
                         count.fetch_add(1, Ordering::Relaxed);
+                        let answer = choose(&head);
                         // The test may have ended.
                         let _ = sender.send(head);
-                        answers.lock().unwrap().clone()
+                        answer
                     })
                 });
             }
@@ -70,15 +85,15 @@ impl HookServer {
         HookServer { url, heads, asked, answer }
     }
 
-    fn set(&self, answer: Answer) {
+    pub fn set(&self, answer: Answer) {
         *self.answer.lock().unwrap() = answer;
     }
 
-    fn asked(&self) -> usize {
+    pub fn asked(&self) -> usize {
         self.asked.load(Ordering::Relaxed)
     }
 
-    fn settings(&self) -> HookSettings {
+    pub fn settings(&self) -> HookSettings {
         HookSettings::new(self.url.parse().unwrap())
     }
 }
@@ -126,7 +141,7 @@ impl Service for SignOut {
 }
 
 /// A server whose route `/` has this hook.
-fn hooked(settings: HookSettings, route: RouteSettings) -> (Server, Receiver<Seen>) {
+pub fn hooked(settings: HookSettings, route: RouteSettings) -> (Server, Receiver<Seen>) {
     hooked_loop(Settings::default(), settings, route)
 }
 
@@ -150,7 +165,7 @@ fn hooked_loop(
     (server, receiver.recv_timeout(DEADLINE).unwrap())
 }
 
-fn status(server: &Server) -> u16 {
+pub fn status(server: &Server) -> u16 {
     status_of(&response(server, "/", ""))
 }
 
@@ -245,7 +260,8 @@ fn refusals_of_a_hook_are_returned() {
     assert!(seen.try_recv().is_err());
 }
 
-/// Answers that are no decision, and no answers.
+/// Answers of a hook that fails, and answers without a decision: see
+/// [`hook_answers`](super::hook_answers).
 fn failures() -> Vec<(&'static str, Answer)> {
     vec![
         ("500", refusing("500 Internal Server Error", "")),

@@ -12,7 +12,7 @@ pub(super) mod cookie;
 pub(super) mod forwarded;
 #[cfg(feature = "proxy")]
 pub(super) mod headers;
-#[cfg(feature = "proxy")]
+#[cfg(any(feature = "auth", feature = "proxy"))]
 pub(super) mod path;
 #[cfg(feature = "proxy")]
 pub(super) mod response;
@@ -42,7 +42,7 @@ pub use headers::{
 };
 #[cfg(feature = "proxy")]
 pub(crate) use path::lenient_path;
-#[cfg(feature = "proxy")]
+#[cfg(any(feature = "auth", feature = "proxy"))]
 pub use path::normalized_path;
 #[cfg(feature = "proxy")]
 pub use response::{ResponseError, ResponseHead};

@@ -10,6 +10,7 @@ use std::borrow::Cow;
 /// path than the one that routes and gates have seen. `%2e`, `%2f` and `%5c` are decoded, and a
 /// backslash separates segments, as some servers do. So does a segment's parameter (`..;a`), which
 /// some servers drop before they resolve the path.
+#[cfg(feature = "proxy")]
 pub(super) fn has_dot_segment(path: &str) -> bool {
     if !path.contains(['.', '%']) {
         return false;
@@ -22,6 +23,7 @@ pub(super) fn has_dot_segment(path: &str) -> bool {
 }
 
 /// Whether the path has an encoded NUL: a server may end the path there.
+#[cfg(feature = "proxy")]
 pub(super) fn has_nul(path: &str) -> bool {
     path.contains("%00")
 }
@@ -64,6 +66,7 @@ fn is_unreserved(octet: u8) -> bool {
 
 /// The path that a lenient server finds: encoded separators are decoded, backslashes are slashes,
 /// parameters of segments (`;a=b`) are dropped, and empty segments merged. `None` if it is the same.
+#[cfg(feature = "proxy")]
 pub(crate) fn lenient_path(path: &str) -> Option<String> {
     if !path.contains(['%', '\\', ';']) && !path.contains("//") {
         return None;
@@ -81,6 +84,7 @@ pub(crate) fn lenient_path(path: &str) -> Option<String> {
     (lenient != path).then_some(lenient)
 }
 
+#[cfg(feature = "proxy")]
 fn decode_separators(path: &str) -> Vec<u8> {
     let mut decoded = Vec::with_capacity(path.len());
     let mut rest = path.as_bytes();
@@ -98,6 +102,7 @@ fn decode_separators(path: &str) -> Vec<u8> {
 }
 
 /// The path without its first `count` segments; `/` if nothing is left.
+#[cfg(feature = "proxy")]
 pub(super) fn strip_segments(path: &str, count: usize) -> &str {
     let mut rest = path;
     for _ in 0..count {
@@ -109,7 +114,7 @@ pub(super) fn strip_segments(path: &str, count: usize) -> &str {
     rest
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "proxy"))]
 mod tests {
     use super::*;
 

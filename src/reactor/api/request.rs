@@ -64,6 +64,9 @@ pub struct GateRequest<'a> {
     pub params: &'a Params,
     /// Whether it is a valid upgrade request.
     pub is_upgrade: bool,
+    /// Whether the route's service forwards requests (`Service::streams_http`): then an upstream reads the
+    /// path, too.
+    pub is_forwarded: bool,
     /// What the route requires of the identity. The loop checks it after the verdict.
     pub require: &'a [Requirement],
     /// The client's address. If a proxy in

@@ -52,6 +52,7 @@ impl Reactor {
         gated: Gated,
     ) -> Handled {
         let require = Arc::clone(&self.core.router.settings(gated.route).require);
+        let is_forwarded = self.core.router.streams_http(self.core.router.service(gated.route));
         let path = self.core.router.intern(gated.route, request.path());
         let trace = self.core.trace(id);
         let Some(conn) = self.core.conns.get_mut(id) else {
@@ -70,6 +71,7 @@ impl Reactor {
             route: gated.route,
             params: &gated.params,
             is_upgrade: gated.is_upgrade,
+            is_forwarded,
             require: &require,
             peer,
             via,

@@ -12,7 +12,7 @@ pub enum AuthOutcome {
     Ok,
     /// It had no token.
     Missing,
-    /// Its token was malformed, or it had several.
+    /// Its token was malformed, or it had several; or its path can be read as another one.
     Malformed,
     /// The signature was wrong.
     Signature,
@@ -112,7 +112,7 @@ pub struct AuthCounts {
     pub took: Durations,
     /// Verdicts from the cache.
     pub cache_hits: Count,
-    /// Verdicts that were not in the cache.
+    /// Verdicts that were not in the cache, and needed a signature or a request to a hook.
     pub cache_misses: Count,
     /// Times that keys were loaded.
     pub keys_loaded: Count,

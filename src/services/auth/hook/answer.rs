@@ -1,11 +1,15 @@
 //! What a hook answers: a status, and headers about the client.
+//!
+//! An answer without a decision is the hook's work: a client can cause it, with a request that the hook's
+//! server finds too long, or a name that no header can have. So it refuses that client alone.
 
+use std::fmt;
 use std::time::Duration;
 
 use crate::protocol::handshake::{Refusal, Response};
 use crate::reactor::{Identity, Time};
 use crate::services::auth::refusals::plain;
-use crate::upstream::http::HttpAnswer;
+use crate::upstream::http::{HttpAnswer, HttpError};
 
 /// A body is read up to this size, so that its connection can be used again; its content does not count.
 const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -14,12 +18,37 @@ const META: &str = "x-weir-meta-";
 /// Headers of a refusal that the client gets.
 const RETURNED: [&str; 2] = ["www-authenticate", "retry-after"];
 
-/// An answer that counts.
+/// What became of a request to the hook.
 #[derive(Debug)]
 pub(super) enum Answer {
-    /// The request passes, with an identity if the hook names a user.
+    /// The client's request passes, with an identity if the hook names a user.
     Pass(Option<Passed>),
     Refuse(Refusal, Box<Response>),
+    /// The hook works, but has decided nothing.
+    Undecided(Undecided),
+    /// The hook fails: 5xx, garbage, or no answer in time.
+    Failed,
+}
+
+/// Why an answer is no decision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Undecided {
+    /// A redirect, or another error of the request.
+    Status(u16),
+    /// A header `X-Weir-*` is malformed.
+    Header,
+    /// Its head is too long.
+    Head,
+}
+
+impl fmt::Display for Undecided {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Undecided::Status(status) => write!(f, "status {status} is no decision"),
+            Undecided::Header => f.write_str("a header X-Weir-* is malformed"),
+            Undecided::Head => f.write_str("its head is too long"),
+        }
+    }
 }
 
 /// An identity whose end is relative.
@@ -38,19 +67,31 @@ impl Passed {
 }
 
 impl Answer {
-    /// Reads an answer. `None`: its status is no decision, or a header of weir is malformed.
-    pub(super) fn read(answer: HttpAnswer) -> Option<Answer> {
+    /// Reads an answer.
+    pub(super) fn read(answer: HttpAnswer) -> Answer {
         let decided = match answer.status() {
-            200..300 => passed(&answer).ok().map(Answer::Pass),
-            401 => Some(refused(Refusal::Unauthorized, &answer)),
-            403 => Some(refused(Refusal::Forbidden, &answer)),
-            404 => Some(refused(Refusal::NotFound, &answer)),
-            429 => Some(refused(Refusal::Requests, &answer)),
-            _ => None,
+            200..300 => match passed(&answer) {
+                Ok(identity) => Answer::Pass(identity),
+                Err(Malformed) => Answer::Undecided(Undecided::Header),
+            },
+            401 => refused(Refusal::Unauthorized, &answer),
+            403 => refused(Refusal::Forbidden, &answer),
+            404 => refused(Refusal::NotFound, &answer),
+            429 => refused(Refusal::Requests, &answer),
+            status @ 300..500 => Answer::Undecided(Undecided::Status(status)),
+            _ => Answer::Failed,
         };
         // A broken body does not change what the head says.
         let _ = answer.read(BODY_BYTES_MAX);
         decided
+    }
+
+    /// The outcome without an answer that can be read.
+    pub(super) fn without(error: &HttpError) -> Answer {
+        match error.is_long_head() {
+            true => Answer::Undecided(Undecided::Head),
+            false => Answer::Failed,
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use self::answer::Answer;
+use self::answer::{Answer, Undecided};
 use self::question::Question;
 use super::cache::{Cache, Hash};
 use super::counts::{AuthCounts, AuthOutcome};
@@ -28,6 +28,10 @@ use crate::upstream::upstream_counts::add;
 
 /// Requests that wait for a thread; further ones are refused at once.
 const QUEUE_MAX: usize = 1024;
+/// Bytes of the requests that wait, or that a thread has: 1,024 usual ones, or 250 of the largest.
+const QUEUE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Requests that are refused at once because their time has passed; the next turn refuses further ones.
+const EXPIRIES_PER_TURN: usize = 64;
 /// TLS needs more than a minimal stack.
 const STACK_BYTES: usize = 512 * 1024;
 /// The only timer: the oldest request has taken too long.
@@ -39,7 +43,9 @@ pub struct Hook {
     settings: HookSettings,
     /// Until the loop starts.
     client: Option<HttpClient>,
-    threads: Option<Workers<Job, Done, u64>>,
+    threads: Option<Workers<Job, Done, Ticket>>,
+    /// Bytes of the questions that the threads have not answered.
+    queued_bytes: usize,
     breaker: Breaker,
     /// Requests without a verdict, by their numbers: the oldest first. At most as many as jobs.
     asked: BTreeMap<u64, Asked>,
@@ -49,17 +55,24 @@ pub struct Hook {
     counts: Rc<AuthCounts>,
 }
 
+/// Identifies a request in the hands of the threads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Ticket {
+    number: u64,
+    /// What it counts for in `queued_bytes`.
+    bytes: usize,
+}
+
 /// A request for a thread.
 #[derive(Debug)]
 struct Job {
-    number: u64,
+    ticket: Ticket,
     question: Question,
     /// A thread does not start it later.
     deadline: Instant,
 }
 
-/// A request with its answer; `None`: there was none that counts.
-type Done = (u64, Option<Answer>);
+type Done = (Ticket, Answer);
 
 /// A client whose request the server decides on.
 #[derive(Debug)]
@@ -90,6 +103,7 @@ impl Hook {
             settings,
             client: Some(client),
             threads: None,
+            queued_bytes: 0,
             breaker: Breaker::default(),
             asked: BTreeMap::new(),
             is_timer_set: false,
@@ -139,10 +153,7 @@ impl Hook {
         }
         let number = self.next;
         self.next += 1;
-        let deadline = Instant::now() + self.settings.timeout;
-        let task = Task::new(number, Job { number, question, deadline });
-        let is_put = self.threads.as_ref().is_some_and(|threads| threads.try_put(task).is_ok());
-        if !is_put {
+        if !self.put(number, question) {
             self.breaker.cancel(now, now);
             self.count(AuthOutcome::HookFull, started);
             return Verdict::Refuse(Refusal::GateFailed, None);
@@ -150,6 +161,22 @@ impl Hook {
         self.asked.insert(number, Asked { conn, since: now, started, key });
         self.set_timer(cx);
         Verdict::Later
+    }
+
+    /// Gives a question to the threads; false if too many wait, or if they are too large.
+    fn put(&mut self, number: u64, question: Question) -> bool {
+        let bytes = question.bytes();
+        if self.queued_bytes + bytes > QUEUE_BYTES_MAX {
+            return false;
+        }
+        let ticket = Ticket { number, bytes };
+        let deadline = Instant::now() + self.settings.timeout;
+        let task = Task::new(ticket, Job { ticket, question, deadline });
+        let is_put = self.threads.as_ref().is_some_and(|threads| threads.try_put(task).is_ok());
+        if is_put {
+            self.queued_bytes += bytes;
+        }
+        is_put
     }
 
     /// When the oldest request has taken too long.
@@ -170,7 +197,7 @@ impl Hook {
         self.counts.took.count(started.elapsed());
     }
 
-    /// The verdict without an answer.
+    /// The verdict if the hook fails.
     fn failed(&self, started: Instant) -> Verdict {
         self.count(AuthOutcome::HookFailed, started);
         match self.settings.on_failure {
@@ -189,27 +216,60 @@ impl Hook {
     }
 
     /// Gives the verdict that follows from an answer.
-    fn answer(&mut self, cx: &mut Context<'_>, number: u64, answer: Option<Answer>) {
+    fn answer(&mut self, cx: &mut Context<'_>, ticket: Ticket, answer: Answer) {
+        self.queued_bytes -= ticket.bytes;
         // Otherwise its timeout has passed, and counted as a failure.
-        let Some(Asked { conn, since, started, key }) = self.asked.remove(&number) else {
+        let Some(Asked { conn, since, started, key }) = self.asked.remove(&ticket.number) else {
             return;
         };
         let now = cx.now();
-        self.record(cx, answer.is_some(), since);
+        self.record(cx, !matches!(answer, Answer::Failed), since);
         let verdict = match answer {
-            None => self.failed(started),
-            Some(Answer::Pass(passed)) => {
+            Answer::Failed => self.failed(started),
+            Answer::Undecided(why) => {
+                self.count(AuthOutcome::HookFailed, started);
+                self.log_undecided(cx, conn, why);
+                Verdict::Refuse(Refusal::GateFailed, None)
+            }
+            Answer::Pass(passed) => {
                 self.count(AuthOutcome::Ok, started);
                 let identity = passed.map(|passed| passed.identity(now));
                 self.remember(key, identity.as_ref(), now);
                 Verdict::Pass(identity.map(Box::new))
             }
-            Some(Answer::Refuse(refusal, response)) => {
+            Answer::Refuse(refusal, response) => {
                 self.count(AuthOutcome::HookNo, started);
                 Verdict::Refuse(refusal, Some(response))
             }
         };
         cx.verdict(conn, verdict);
+    }
+
+    fn log_undecided(&self, cx: &mut Context<'_>, conn: ConnId, why: Undecided) {
+        if cx.may_log(log::Level::Warn, "hook_undecided") {
+            let gate = self.counts.gate.as_str();
+            log::warn!(conn:% = conn, gate = gate; "refused after an answer of the hook: {why}");
+        }
+    }
+
+    /// Gives a verdict on requests whose time has passed, the oldest first.
+    fn expire(&mut self, cx: &mut Context<'_>) {
+        let now = cx.now();
+        let is_due = |hook: &Hook| hook.timeout().is_some_and(|at| at <= now);
+        for _ in 0..EXPIRIES_PER_TURN {
+            if !is_due(self) {
+                break;
+            }
+            if let Some((_, Asked { conn, since, started, .. })) = self.asked.pop_first() {
+                self.record(cx, false, since);
+                let verdict = self.failed(started);
+                cx.verdict(conn, verdict);
+            }
+        }
+        match is_due(self) {
+            true => cx.wake(),
+            false => self.set_timer(cx),
+        }
     }
 
     fn remember(&mut self, key: Option<Hash>, identity: Option<&Identity>, now: Time) {
@@ -230,8 +290,13 @@ impl Gate for Hook {
         request: &GateRequest<'_>,
     ) -> Verdict {
         let started = Instant::now();
-        let question = Question::new(request, &self.settings.headers);
-        self.ask(cx, conn, question, started)
+        match Question::new(request, &self.settings.headers) {
+            Ok(question) => self.ask(cx, conn, question, started),
+            Err(refusal) => {
+                self.count(AuthOutcome::Malformed, started);
+                Verdict::Refuse(refusal, None)
+            }
+        }
     }
 
     fn on_forbidden(&mut self, _: &mut Context<'_>, _: ConnId) -> Option<Box<Response>> {
@@ -256,47 +321,47 @@ impl Service for Hook {
         let threads = self.settings.concurrency;
         let mut settings = WorkerSettings::new("hook", threads, threads + QUEUE_MAX);
         settings.stack_bytes = STACK_BYTES;
-        let work = move |job: Job| Step::Done((job.number, send(&client, &job)));
+        let work = move |job: Job| Step::Done((job.ticket, send(&client, job)));
         self.threads = Some(cx.workers(settings, work));
     }
 
     fn on_mail(&mut self, cx: &mut Context<'_>) -> More {
         let finished = self.threads.as_mut().and_then(Workers::take);
         match finished {
-            None => return More::No,
-            Some(Finished::Done((number, answer))) => self.answer(cx, number, answer),
-            Some(Finished::Lost(number)) => self.answer(cx, number, None),
+            None => {
+                if !self.is_timer_set {
+                    self.expire(cx);
+                }
+                return More::No;
+            }
+            Some(Finished::Done((ticket, answer))) => self.answer(cx, ticket, answer),
+            Some(Finished::Lost(ticket)) => self.answer(cx, ticket, Answer::Failed),
         }
         More::Yes
     }
 
     fn on_timer(&mut self, cx: &mut Context<'_>, _: u64) {
         self.is_timer_set = false;
-        let now = cx.now();
-        while self.timeout().is_some_and(|at| at <= now) {
-            if let Some((_, Asked { conn, since, started, .. })) = self.asked.pop_first() {
-                self.record(cx, false, since);
-                let verdict = self.failed(started);
-                cx.verdict(conn, verdict);
-            }
-        }
-        self.set_timer(cx);
+        self.expire(cx);
     }
 
     fn on_message(&mut self, _: &mut Context<'_>, _: ConnId, _: Message<'_>) {}
 }
 
-/// Asks the server; `None` without an answer that counts.
-fn send(client: &HttpClient, job: &Job) -> Option<Answer> {
+/// Asks the server.
+fn send(client: &HttpClient, job: Job) -> Answer {
     let left = job.deadline.saturating_duration_since(Instant::now());
     if left == Duration::ZERO {
-        return None;
+        return Answer::Failed;
     }
-    match client.get(&job.question.headers, left) {
+    match client.get(&job.question.into_headers(), left) {
         Ok(answer) => Answer::read(answer),
         Err(error) => {
             log::debug!("hook: {error}");
-            None
+            Answer::without(&error)
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
