@@ -1,5 +1,5 @@
 use std::fs;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -157,16 +157,14 @@ fn a_client_that_ends_frees_the_place_of_its_token_at_once() {
 
 #[test]
 fn a_token_without_a_place_to_wait_for_keys_gets_503_and_is_no_failure() {
-    // It accepts no connection: the fetch runs until its timeout.
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("https://{}/jwks", listener.local_addr().unwrap());
     let settings = JwtSettings::new(vec![Algorithm::EdDsa])
-        .keys(url.parse::<KeySource>().unwrap())
+        .keys("https://127.0.0.1:1/jwks".parse::<KeySource>().unwrap())
         .audience(Audience::Any)
         .failures_per_address(Rate { per_second: 0.001, burst: 1 });
     let (mut reactor, service) = reactor();
     let mut jwt = Jwt::new("users", &settings).unwrap();
     let mut cx = reactor.context(service);
+    // The fetch runs until the gate takes its result, which it does not here.
     jwt.on_start(&mut cx);
     let signer = Signer::new();
     jwt.checker.set_keys(KeySet::parse(signer.jwks("1").as_bytes()).unwrap());
@@ -188,6 +186,4 @@ fn a_token_without_a_place_to_wait_for_keys_gets_503_and_is_no_failure() {
     assert_eq!(jwt.keyless.len(), WAITING_MAX);
     let known = check(&mut jwt, &mut cx, &token(&signer, "1", 1));
     assert!(matches!(known, Some(Checked::Valid(_))), "{known:?}");
-    // Ends the fetch.
-    drop(listener);
 }
