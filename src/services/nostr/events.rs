@@ -19,7 +19,7 @@ use super::settings::Mute;
 use super::settled::{Settled, refused};
 use super::store::Outcome;
 use super::ticket::Ticket;
-use super::writer::{Fate, Written};
+use super::written::{Fate, Written};
 use crate::reactor::{ConnId, Context, Task};
 
 /// Events of all connections without an OK at which their senders pause, until half is left.

@@ -28,7 +28,7 @@ use super::signature::KeyCache;
 use super::store::{Snapshot, Store};
 use super::ticket::{Ticket, unix_seconds};
 use super::verify::{Verdict, Verifier, VerifySettings};
-use super::writer::{Accepted, WriterJob};
+use super::written::{Accepted, WriterJob};
 use crate::reactor::{ConnId, Step, Workers};
 
 /// Jobs that wait, run, or whose results the loop has not taken. Events are limited before.

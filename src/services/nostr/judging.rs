@@ -15,7 +15,7 @@ use super::policy::Policy;
 use super::settled::Settled;
 use super::ticket::{Ticket, unix_seconds};
 use super::write_policy::{Judgement, Reply, Source, Submission, WritePolicy};
-use super::writer::{Accepted, WriterJob};
+use super::written::{Accepted, WriterJob};
 use crate::reactor::ConnId;
 
 /// Events that are not stored, for the loop.

@@ -8,7 +8,7 @@ use super::live_sample::Sampled;
 use super::relay::{Announcement, Relay};
 use super::running::{Mail, Running};
 use super::store::Totals;
-use super::writer::WriterMail;
+use super::written::WriterMail;
 use crate::protocol::CloseCode;
 use crate::reactor::{Context, More};
 

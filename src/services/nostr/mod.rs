@@ -70,6 +70,7 @@ pub mod verb;
 pub mod verify;
 pub mod write_policy;
 mod writer;
+mod written;
 
 pub use self::metrics::RelayCounts;
 pub use self::relay::Relay;

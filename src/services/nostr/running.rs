@@ -5,7 +5,8 @@ use std::sync::mpsc::TrySendError;
 use super::jobs::{Verifiers, VerifyDone};
 use super::judging::SettledMail;
 use super::scans::{FirstSlices, ScanDone, Scanners};
-use super::writer::{WriterMail, WriterThread};
+use super::writer::WriterThread;
+use super::written::WriterMail;
 use crate::reactor::{ConnId, Finished, MailReceiver};
 
 /// The threads of a running relay.

@@ -11,7 +11,8 @@ use super::running::Running;
 use super::scans::{FirstSlices, ScanJob};
 use super::settings::{AuthPolicy, Sync};
 use super::verify::VerifySettings;
-use super::writer::{WriterJob, WriterThread};
+use super::writer::WriterThread;
+use super::written::WriterJob;
 use crate::reactor::{Context, WorkerSettings};
 
 /// First slices of scans after which a continued one runs, so that large scans go on.
