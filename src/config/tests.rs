@@ -3,9 +3,8 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use weir::reactor::settings::Settings;
 use weir::reactor::settings::{
-    ClientCertificates, Heartbeat, RouteHeartbeat, RouteSettings, SlowPolicy, TlsVersion,
+    ClientCertificates, Heartbeat, RouteHeartbeat, RouteSettings, Settings, SlowPolicy, TlsVersion,
 };
 
 use super::keys::{Given, Keys};
@@ -16,6 +15,7 @@ use super::*;
 use weir::services::rooms::RoomSettings;
 
 mod auth;
+mod limits;
 mod pools;
 
 fn layer(pairs: &[(&str, &str)]) -> Layer {
@@ -153,31 +153,6 @@ fn off_and_auto_reach_the_settings() {
     assert_eq!(config.routes[0].settings.idle_timeout, None);
     let RouteService::Rooms(rooms) = &config.routes[1].service else { panic!("{config:?}") };
     assert_eq!(rooms.history_ttl, None);
-}
-
-#[test]
-fn rates_that_pause_reading_are_checked_and_noted() {
-    let error = |line: &str| file(line).unwrap_err();
-    assert!(error("messages_rate = '100/s burst 29'").contains("at least 30, 0.3 s of its rate"));
-    assert!(error("bytes_rate = '1MB/s burst 200KB'").contains("at least 300000"));
-    assert!(error("messages_rate = '1MB/s'").contains("expected a rate"));
-    assert!(error("bytes_rate = '5GB/s'").contains("below 4 GiB"));
-    assert!(error("connections_max = 5\nlimits_dry_run = 'mesages'").contains("name of a limit"));
-    let notes = |lines: &str| {
-        let route = format!("[[route]]\npath = '/'\nservice = 'echo'\n{lines}");
-        file(&route).unwrap().notes()
-    };
-    assert_eq!(notes("messages_rate = '6/min burst 6'"), [""; 0]);
-    assert_eq!(
-        notes("messages_rate = '5/min'"),
-        ["/: messages_rate = 5/min burst 5 pauses reading for more than 10 s at a time"]
-    );
-    let no_effect = "/: over has no effect without a rate of messages or bytes";
-    assert_eq!(notes("over = 'close'"), [no_effect]);
-    assert_eq!(
-        notes("messages_rate_per_subject = '1/s'"),
-        ["/: messages_rate_per_subject has no effect without auth"]
-    );
 }
 
 #[test]

@@ -1,7 +1,12 @@
 //! Gates, and the routes and networks that name them.
 
+use std::path::PathBuf;
+
 use weir::protocol::CloseCode;
-use weir::reactor::settings::{GateSettings, RefuseBy};
+use weir::reactor::settings::{GateSettings, Rate, RefuseBy};
+use weir::services::auth::settings::{
+    Algorithm, Audience, HookSettings, JwtSettings, KeySource, OnFailure, TokenPlace,
+};
 
 use super::super::options::{GateFiles, HookOptions, JwtOptions};
 use super::*;
@@ -72,6 +77,7 @@ fn routes_and_networks_name_a_gate_that_exists() {
     assert_eq!(error, "weir.toml:10: there is no [[auth]] with name = \"other\"");
     let config = file(&format!("{AUTH}{network}auth = 'users'\nrequire = ['a=b']")).unwrap();
     assert_eq!(config.networks[0].access.auth(), Some("users"));
+    assert!(!config.notes().iter().any(|note| note.contains("is unused")), "a network uses it");
     assert_eq!(file(&config.to_string()).unwrap(), config);
 }
 
@@ -86,10 +92,9 @@ fn invalid_gates_are_rejected() {
         ("[[auth]]\nkind = 'jwt'\n", "weir.toml:1: a [[auth]] needs name"),
         ("[[auth]]\nname = 'a'\n", "weir.toml:1: a [[auth]] needs kind"),
         ("[[auth]]\nname = 'a b'\nkind = 'jwt'\n", "weir.toml:2: name = \"a b\": expected letters"),
-        (
-            "[[auth]]\nname = 'users'\nkind = 'jwt'\nexpired_code = 1000",
-            "weir.toml:4: expired_code = 1000: expected 1008, or a code from 3000 to 4999",
-        ),
+        ("[[auth]]\nname = ''\nkind = 'jwt'\n", "weir.toml:2: name = \"\": expected letters"),
+        // The name is a segment of the path at the admin address.
+        ("[[auth]]\nname = 'a/b'\nkind = 'jwt'\n", "weir.toml:2: name = \"a/b\": expected letters"),
         ("[[auth]]\nname = 'a'\nkind = 'jvt'\n", "weir.toml:3: kind = 'jvt': expected one of"),
     ] {
         let error = file(text).unwrap_err();
@@ -97,6 +102,14 @@ fn invalid_gates_are_rejected() {
     }
     let error = file(&format!("{AUTH}{AUTH}")).unwrap_err();
     assert_eq!(error, "weir.toml:7: auth \"users\" is defined twice");
+    for code in [999, 1000, 1001, 1007, 1009, 1013, 2999, 5000] {
+        let error = both(&format!("expired_code = {code}"), "").unwrap_err();
+        let why = "expected 1008, or a code from 3000 to 4999";
+        assert_eq!(error, format!("weir.toml:6: expired_code = {code}: {why}"));
+    }
+    for code in [1008, 3000, 4999] {
+        assert!(both(&format!("expired_code = {code}"), "").is_ok(), "{code}");
+    }
 }
 
 #[test]
@@ -105,6 +118,11 @@ fn a_changed_gate_needs_a_restart_and_a_changed_requirement_does_not() {
     let start = old.start();
     let new = both("", "auth = 'users'\nrequire = ['a=b']").unwrap();
     assert_eq!(old.needing_restart(&new, &start), [""; 0]);
+    let two =
+        |auth: &str| both(HOOK, &format!("auth = '{auth}'\norigins = ['https://a'] ")).unwrap();
+    let (old_of_two, new_of_two) = (two("users"), two("hook"));
+    let start_of_two = old_of_two.start();
+    assert_eq!(old_of_two.needing_restart(&new_of_two, &start_of_two), [""; 0]);
     let new = both("expired_code = 1008", "auth = 'users'").unwrap();
     assert_eq!(old.needing_restart(&new, &start), ["auth: the gates have changed"]);
 }
@@ -138,7 +156,7 @@ fn every_key_of_a_gate_reaches_its_settings() {
         name = 'hook'
         kind = 'http'
         url = 'https://a.example/'
-        ca = '/roots.pem'
+        ca = '/hook.pem'
         headers = ['X-Key']
         timeout = '2s'
         concurrency = 3
@@ -147,10 +165,36 @@ fn every_key_of_a_gate_reaches_its_settings() {
     let config = file(&format!("{jwt}\n{hook}")).unwrap();
     let written = config.to_string();
     assert_eq!(file(&written).unwrap(), config, "{written}");
-    let GateKind::Jwt(users) = &config.auths[0].kind else {
-        panic!("{written}");
-    };
-    assert!(!users.needs_exp && users.leeway == Duration::from_secs(7), "{written}");
+    let path = |name: &str| PathBuf::from(name);
+    let places = |names: &str| names.split(' ').map(|name| name.parse().unwrap()).collect();
+    let users = JwtSettings::new(vec![Algorithm::Rs256, Algorithm::Hs512, Algorithm::EdDsa])
+        .secret_file(path("/secret"))
+        .keys("https://id.example/".parse::<KeySource>().unwrap())
+        .ca_file(path("/roots.pem"))
+        .token_from(places("header query:t protocol"))
+        .audience(Audience::OneOf(vec!["chat".to_owned(), "feed".to_owned()]))
+        .issuer("https://id.example".to_owned())
+        .claims(vec!["role".to_owned(), "tenant".to_owned()])
+        .leeway(Duration::from_secs(7))
+        .needs_exp(false)
+        .failures_per_address(Rate { per_second: 0.05, burst: 4 });
+    let cookies = JwtSettings::new(vec![Algorithm::Es256])
+        .keys(KeySource::File(path("/keys.pem")))
+        .token_from(vec![TokenPlace::Cookie("session".to_owned())])
+        .audience(Audience::Any)
+        .forward_token(true)
+        .failures_per_address(None);
+    let hook = HookSettings::new("https://a.example/".parse().unwrap())
+        .ca_file(path("/hook.pem"))
+        .headers(vec!["x-key".parse().unwrap()])
+        .timeout(Duration::from_secs(2))
+        .concurrency(3)
+        .on_failure(OnFailure::Pass)
+        .cache(Duration::from_secs(10));
+    let kinds: Vec<&GateKind> = config.auths.iter().map(|auth| &auth.kind).collect();
+    let expected = [&GateKind::Jwt(users), &GateKind::Jwt(cookies), &GateKind::Http(hook)];
+    assert_eq!(kinds, expected);
+    // No key is missing above.
     let usual = file(&format!("{AUTH}{HOOK}")).unwrap().to_string();
     let usual: HashSet<&str> = usual.lines().collect();
     let keys = Keys::of::<JwtOptions>().and::<HookOptions>().and::<GateFiles>();
@@ -231,11 +275,12 @@ fn a_route_that_refreshes_names_a_gate_for_tokens() {
 #[test]
 fn files_of_gates_are_relative_to_the_configuration() {
     let text = "[[auth]]\nname = 'a'\nkind = 'jwt'\nalgorithms = ['HS256', 'ES256']\n\
-        secret_file = 'secret'\nkeys = 'keys.pem'\n";
+        secret_file = 'secret'\nkeys = 'keys.pem'\nca = 'roots.pem'\n";
     let config = File::parse("/etc/weir/weir.toml", text).unwrap();
     let table = &config.auths[0].1;
     assert_eq!(table["secret_file"].values, ["/etc/weir/secret"]);
     assert_eq!(table["keys"].values, ["/etc/weir/keys.pem"]);
+    assert_eq!(table["ca"].values, ["/etc/weir/roots.pem"]);
     let url = text.replace("'keys.pem'", "'https://a.example/'");
     let config = File::parse("/etc/weir/weir.toml", &url).unwrap();
     assert_eq!(config.auths[0].1["keys"].values, ["https://a.example/"]);
