@@ -1,5 +1,8 @@
 //! Gates of the real binary: configuration, metrics, sign-out, refresh.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
+
 use super::gated::{TestFile, status_of};
 use super::tokens::{SECRET, claims, hs256, now, valid};
 use crate::binary::File;
@@ -119,11 +122,47 @@ fn older_tokens_of_a_subject_that_was_signed_out_are_refused() {
     assert_eq!(gated.open(&other).0, 101, "another subject");
 }
 
+#[test]
+fn routes_and_networks_have_the_gates_that_they_name() {
+    let secret = TestFile::new(SECRET);
+    let gate = |name: &str| {
+        format!(
+            "[[auth]]\nname = '{name}'\nkind = 'jwt'\nalgorithms = ['HS256']\n\
+             secret_file = {:?}\naudience = ['{name}']\n",
+            secret.0
+        )
+    };
+    let route =
+        |name: &str| format!("[[route]]\npath = '/{name}'\nservice = 'echo'\nauth = '{name}'\n");
+    let file = File::new(&format!(
+        "listen = '127.0.0.1:0'\nlevels = false\n{}{}{}{}\
+         [[network]]\nproject = 'main'\nchain_id = 1\nupstreams = ['http://127.0.0.1:9']\nauth = 'b'\n",
+        gate("a"),
+        gate("b"),
+        route("a"),
+        route("b"),
+    ));
+    let process = Process::spawn(&mut weir(["--config", file.path()]));
+    let address = process.address();
+    for (path, gate) in [("/a", "a"), ("/b", "b"), ("/main/evm/1", "b")] {
+        for audience in ["a", "b"] {
+            let token = hs256(&claims("ann", &format!(r#","aud":"{audience}""#)));
+            let request = upgrade(path, &format!("Authorization: Bearer {token}\r\n"));
+            let status = status_of(&Client::tcp(address).request(&request));
+            let expected = if audience == gate { 101 } else { 401 };
+            assert_eq!(status, expected, "{path} with a token for {audience}");
+        }
+        assert_eq!(status_of(&Client::tcp(address).request(&upgrade(path, ""))), 401);
+    }
+    process.stop();
+}
+
 /// `weir check` reads the files, and a secret that others can read is a warning.
 #[test]
 fn files_of_gates_are_checked_before_the_start() {
-    let check = |secret: &str| {
+    let check = |secret: &str, mode: u32| {
         let secret = TestFile::new(secret);
+        std::fs::set_permissions(&secret.0, Permissions::from_mode(mode)).unwrap();
         let file = File::new(&format!(
             "[[auth]]\nname = 'users'\nkind = 'jwt'\nalgorithms = ['HS256']\nsecret_file = {:?}\n\
              [[route]]\npath = '/'\nservice = 'echo'\nauth = 'users'\n",
@@ -132,10 +171,12 @@ fn files_of_gates_are_checked_before_the_start() {
         let mut process = Process::spawn(&mut weir(["check", "--config", file.path()]));
         (process.wait(), process.whole_log())
     };
-    let (code, log) = check(SECRET);
-    assert_eq!(code, Some(0), "{log}");
-    assert!(log.contains("secret_file: other users can read"), "{log}");
-    let (code, log) = check("short");
+    for (mode, is_public) in [(0o644, true), (0o604, true), (0o640, false), (0o600, false)] {
+        let (code, log) = check(SECRET, mode);
+        assert_eq!(code, Some(0), "{log}");
+        assert_eq!(log.contains("secret_file: other users can read"), is_public, "{mode:o}: {log}");
+    }
+    let (code, log) = check("short", 0o600);
     assert_ne!(code, Some(0));
     assert!(log.contains(":5: secret_file: ") && log.contains("at least 32 bytes"), "{log}");
 }
