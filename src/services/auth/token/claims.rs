@@ -244,6 +244,10 @@ mod tests {
         let optional = Rules { needs_exp: false, ..rules };
         assert_eq!(error(&optional, r#"{"sub":"a"}"#), None);
         assert_eq!(error(&optional, r#"{"sub":"a","exp":1}"#), Some(TokenError::Expired));
+        for time in ["exp", "nbf", "iat"] {
+            let claims = format!(r#"{{"sub":"a","{time}":"1900000000"}}"#);
+            assert!(is_malformed(&optional, &claims), "{claims}");
+        }
     }
 
     #[test]
