@@ -230,12 +230,8 @@ test('Chromium: the token in a subprotocol, and the reason of a refusal', TIMEOU
     assert.equal((await connect('/admins', user))[0], 3003);
     assert.equal((await connect('/admins', 'x'))[0], 3000);
     // A page of another site gets nothing, not even with a valid token.
-    const other = await browser.newPage();
-    await other.goto('data:text/html,other');
-    const code = await other.evaluate(([url, token]) => new Promise((resolve) => {
-      new WebSocket(url, ['weir.token', `weir.token.${token}`]).onclose = ({ code }) => resolve(code);
-    }), [weir.url + '/', user]);
-    assert.equal(code, 1006);
+    await tab.goto(`${origin.replace('127.0.0.1', 'localhost')}/`);
+    assert.deepEqual(await connect('/', user), [1006, '']);
   } finally {
     await browser.close();
   }
@@ -369,7 +365,7 @@ test('keys rotate on an https server', TIMEOUT, async () => {
   const make = async (kid) => {
     const pair = await jose.generateKeyPair('RS256', { extractable: true });
     keys = [...keys, { ...(await jose.exportJWK(pair.publicKey)), kid, use: 'sig', alg: 'RS256' }];
-    return () => new jose.SignJWT(claims({ aud: 'weir', iss: 'https://id.example' }))
+    return (iss = 'https://id.example') => new jose.SignJWT(claims({ aud: 'weir', iss }))
       .setProtectedHeader({ alg: 'RS256', kid }).sign(pair.privateKey);
   };
   const old = await make('2026-01');
@@ -400,6 +396,7 @@ test('keys rotate on an https server', TIMEOUT, async () => {
     await eventually(rotated);
     assert.equal(asked, 2, 'one fetch for the new key');
     assert.equal(await connect(old()), 101);
+    assert.equal(await connect(old('https://other.example')), 401);
   } finally {
     assert.deepEqual(await gate.stop(), { code: 0, signal: null });
     server.close();
