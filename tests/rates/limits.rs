@@ -2,11 +2,12 @@
 
 use weir::protocol::handshake::Refusal;
 use weir::reactor::Reactor;
-use weir::reactor::settings::{Limit, Rate, RouteSettings, Settings};
+use weir::reactor::settings::{Limit, ListenSettings, Rate, RouteSettings, Settings};
+use weir::services::Echo;
 
-use super::{add_echo, numbered, only};
+use super::{add_echo, numbered, only, pauses};
 use crate::handshake::expect_refusal;
-use crate::support::{ByHand, Client, Server, TEXT, expect_spread_retry, header, upgrade};
+use crate::support::{ByHand, Client, Server, TEXT, any, expect_spread_retry, header, upgrade};
 
 /// An echo at `/` for two connections, and one at `/other`.
 fn for_two(reactor: &mut Reactor) {
@@ -76,6 +77,47 @@ fn a_refusal_by_a_rate_of_connections_says_when_it_has_a_token() {
 }
 
 #[test]
+fn a_new_rate_of_a_route_applies_to_open_connections() {
+    let mut ids = None;
+    let mut server = ByHand::new(Settings::default(), |reactor| {
+        let service = reactor.add_service(Echo).unwrap();
+        let limited = RouteSettings::default().messages_rate(only(3));
+        ids = Some((service, reactor.add_route("/", service, limited).unwrap()));
+    });
+    let (service, route) = ids.unwrap();
+    let mut client = server.open("/");
+    let settings = RouteSettings::default().messages_rate(only(6));
+    server.reactor.context(service).set_route(route, settings).unwrap();
+    client.raw(&numbered(0..9));
+    server.turn_until("reading pauses", |metrics| metrics.throttled_now == 1);
+    assert_eq!(server.reactor.metrics().messages_in, 6);
+}
+
+/// A client that waits as long as the response says is admitted.
+#[test]
+fn the_time_until_a_token_is_back_is_rounded_up() {
+    let server = Server::start(Settings::default().rate(rate(1.0, 1)), |reactor| {
+        add_echo(reactor, "/", RouteSettings::default());
+    });
+    let ask = |_| Client::tcp(server.address).request(&upgrade("/", ""));
+    // After a second, the next one is admitted.
+    let refused = (0..100).map(ask).find(|head| !head.starts_with("HTTP/1.1 101 "));
+    assert_eq!(header(&refused.unwrap(), "Retry-After"), Some("1"));
+}
+
+#[test]
+fn connections_of_operators_have_no_rates() {
+    let route = RouteSettings::default().messages_rate(only(2)).listener_group(1);
+    let listen = ListenSettings::new(any()).listener_group(1).for_operators(true);
+    let mut server =
+        ByHand::listening(listen, Settings::default(), |reactor| add_echo(reactor, "/", route));
+    let mut client = ask(&mut server);
+    assert!(client.head().starts_with("HTTP/1.1 101 "));
+    client.raw(&numbered(0..9));
+    server.turn_until("all are handled", |metrics| metrics.messages_in == 9);
+}
+
+#[test]
 fn a_rate_in_a_dry_run_pauses_nothing_and_is_counted() {
     let settings = Settings::default().limits_dry_run(vec![Limit::Messages]);
     let route = RouteSettings::default().messages_rate(only(5)).messages_rate_per_address(only(20));
@@ -87,10 +129,28 @@ fn a_rate_in_a_dry_run_pauses_nothing_and_is_counted() {
     for number in 0..12 {
         client.expect(TEXT, number.to_string().as_bytes());
     }
-    assert_eq!(server.reactor.metrics().refused_dry["messages"], 1);
+    for handled in 13..16 {
+        client.raw(&numbered(0..1));
+        server.turn_until("one more is handled", |metrics| metrics.messages_in == handled);
+    }
+    assert_eq!(server.reactor.metrics().refused_dry["messages"], 1, "one pause would last");
     assert_eq!(server.reactor.metrics().throttled_now, 0);
     // The other rate is enforced.
     client.raw(&numbered(0..12));
     server.turn_until("reading pauses", |metrics| metrics.throttled_now == 1);
     assert_eq!(server.reactor.metrics().messages_in, 20);
+}
+
+/// Of the limit in the dry run, no token returns during the test.
+#[test]
+fn a_limit_in_a_dry_run_does_not_prolong_the_pause_of_another() {
+    let settings = Settings::default().limits_dry_run(vec![Limit::Messages]);
+    let route =
+        RouteSettings::default().messages_rate(only(5)).messages_rate_per_address(rate(50.0, 20));
+    let mut server = ByHand::new(settings, |reactor| add_echo(reactor, "/", route));
+    let mut client = server.open("/");
+    client.raw(&numbered(0..40));
+    server.turn_until("all are handled", |metrics| metrics.messages_in == 40);
+    assert!(pauses(server.reactor.metrics(), "messages_per_address") > 0);
+    assert_eq!(pauses(server.reactor.metrics(), "messages"), 0);
 }

@@ -22,13 +22,14 @@ fn without_grace_the_first_message_above_the_rate_closes_the_connection() {
     for number in 0..3 {
         client.expect(TEXT, number.to_string().as_bytes());
     }
-    client.text("one too many");
+    client.raw(&numbered(3..9));
     assert_eq!(client.expect_close(), (1008, "too many messages".into()));
     client.close(1008, "");
     let (reason, metrics) = only_end(server, &seen);
     assert_eq!(reason, CloseReason::Rate(Excess::Messages));
     assert_eq!(reason.close_code(), Some(CloseCode::POLICY));
     assert_eq!((metrics.ends["rate"], metrics.throttled["/"]["messages"]), (1, 0));
+    assert_eq!(metrics.messages_in, 4, "the others were not handled");
 }
 
 #[test]

@@ -5,13 +5,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use weir::reactor::CloseReason;
+use weir::reactor::budget::SHORT_READ_BYTES;
 use weir::reactor::settings::{RouteSettings, Settings};
 
 use super::{add_echo, echo, numbered, only, pauses, rate};
 use crate::deflate::{ALONE, Peer, lines};
 use crate::support::{
-    BINARY, CLOSE, CONTINUATION, Client, PING, PONG, Seen, Server, TEXT, Watched, frame, next_end,
-    upgrade,
+    BINARY, CLOSE, CONTINUATION, Client, DEADLINE, PING, PONG, Seen, Server, TEXT, Watched, frame,
+    next_end, upgrade,
 };
 
 fn messages(burst: u32) -> RouteSettings {
@@ -111,16 +112,14 @@ fn all_messages_pass_in_order_at_their_rate() {
 
 #[test]
 fn bytes_wait_for_their_tokens_and_a_read_may_exceed_them() {
-    let route = RouteSettings::default().bytes_rate(only(10_000));
+    let route = RouteSettings::default().bytes_rate(only(20_000));
     let mut server = echo(route);
     let mut client = server.open("/");
-    for _ in 0..8 {
-        client.send(BINARY, &[7; 1992]);
-    }
+    client.raw(&frame(true, BINARY, &[7; 1992]).repeat(40));
     server.turn_until("reading pauses", |metrics| pauses(metrics, "bytes") == 1);
     let read = server.reactor.metrics().messages_in;
-    // Frames of 2,000 bytes: five, and what one small read takes beyond them.
-    assert!((5..=7).contains(&read), "{read} messages");
+    // Frames of 2,000 bytes: ten, and what one small read takes beyond them.
+    assert!((10..=12).contains(&read), "{read} messages");
     for _ in 0..read {
         client.expect(BINARY, &[7; 1992]);
     }
@@ -158,6 +157,38 @@ fn a_throttled_peer_holds_its_bytes_in_its_own_socket() {
     assert!(metrics.buffered_now <= 4096, "{} bytes", metrics.buffered_now);
 }
 
+/// Their bytes took tokens when they were read: 585 messages in one small read.
+#[test]
+fn messages_that_were_read_need_no_further_tokens_of_bytes() {
+    let mut server = echo(RouteSettings::default().bytes_rate(only(4000)));
+    let mut client = server.open("/");
+    let message = frame(true, TEXT, b"a");
+    client.raw(&message.repeat(1000));
+    server.turn_until("reading pauses", |metrics| pauses(metrics, "bytes") == 1);
+    let handled = server.reactor.metrics().messages_in as usize;
+    assert_eq!(handled, SHORT_READ_BYTES / message.len());
+}
+
+/// Reads grow while all that they bring is handled. After one that was cut short, by the tokens or by
+/// the messages of a read, they are small again.
+#[test]
+fn reads_are_small_after_one_that_was_cut_short() {
+    for (rate, len, end, most) in
+        [(rate(300.0, 100), 100, 6, 2 * SHORT_READ_BYTES), (only(3000), 3, 1, SHORT_READ_BYTES)]
+    {
+        let mut server = echo(RouteSettings::default().messages_rate(rate));
+        let mut client = server.open("/");
+        client.raw(&frame(true, TEXT, &vec![b'a'; len]).repeat(100_000 / len.max(10)));
+        let started = Instant::now();
+        while pauses(server.reactor.metrics(), "messages") < end {
+            assert!(started.elapsed() < DEADLINE, "{} pauses", server.reactor.metrics());
+            server.reactor.turn(Some(Duration::from_millis(20))).unwrap();
+            let buffered = server.reactor.metrics().buffered_now;
+            assert!(buffered <= most as u64, "{buffered} bytes of messages of {len}");
+        }
+    }
+}
+
 #[test]
 fn a_service_and_a_rate_pause_a_connection_apart() {
     let (service, _seen) = Watched::new(|cx, conn, message| {
@@ -186,6 +217,9 @@ fn a_throttled_peer_does_not_evade_its_idle_timeout() {
     client.raw(&frame(true, PING, b"").repeat(2000));
     assert_eq!(next_end(&seen), CloseReason::IdleTimeout);
     assert_eq!(client.expect_close(), (1001, "idle timeout".into()));
+    // Those of the first 700 ms, and of one read that came late.
+    let controls = server.stop().controls_in;
+    assert!(controls <= 6 + 14 + 6, "{controls} pings");
 }
 
 /// Nor does its own delay end it: messages that wait for tokens come before the idle time counts.

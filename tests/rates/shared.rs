@@ -1,6 +1,6 @@
 //! Rates per address: which connections share a bucket.
 
-use weir::reactor::settings::{RouteSettings, Settings};
+use weir::reactor::settings::{Prefix, RouteSettings, Settings};
 
 use super::{add_echo, numbered, only, pauses};
 use crate::support::{BINARY, ByHand, Client, TEXT, upgrade};
@@ -81,13 +81,35 @@ fn a_connection_keeps_to_its_own_rate_and_to_that_of_its_address() {
 }
 
 #[test]
-fn exempt_addresses_have_no_rate_per_address() {
+fn a_full_bucket_leaves_the_table_with_its_last_connection() {
+    let route = RouteSettings::default().messages_rate_per_address(only(5));
+    let mut server = server(Settings::default(), route);
+    let entries =
+        |server: &mut ByHand| server.reactor.metrics().rate_tables["messages_per_address"];
+    let (one, two) = (open(&mut server, 1, "/"), open(&mut server, 1, "/"));
+    let mut other = open(&mut server, 2, "/");
+    other.raw(&numbered(0..1));
+    expect(&mut server, &mut other, 0..1);
+    drop(one);
+    server.turn_until("one has gone", |metrics| metrics.connections_now == 2);
+    assert_eq!(entries(&mut server), 2, "another connection uses it");
+    drop((two, other));
+    server.turn_until("all have gone", |metrics| metrics.connections_now == 0);
+    assert_eq!(entries(&mut server), 1, "one has a token less");
+}
+
+#[test]
+fn exempt_addresses_and_trusted_proxies_have_no_rate_per_address() {
     let route = RouteSettings::default().messages_rate_per_address(only(2)).messages_rate(only(7));
-    let settings = Settings::default().exempt(vec!["127.0.1.1".parse().unwrap()]);
-    let mut server = server(settings, route);
-    let mut exempt = open(&mut server, 1, "/");
-    exempt.raw(&numbered(0..9));
-    server.turn_until("reading pauses", |metrics| pauses(metrics, "messages") == 1);
-    assert_eq!(server.reactor.metrics().messages_in, 7);
-    assert_eq!(server.reactor.metrics().rate_tables["messages_per_address"], 0);
+    let own: Vec<Prefix> = vec!["127.0.1.1".parse().unwrap()];
+    for settings in
+        [Settings::default().exempt(own.clone()), Settings::default().trusted_proxies(own)]
+    {
+        let mut server = server(settings, route.clone());
+        let mut exempt = open(&mut server, 1, "/");
+        exempt.raw(&numbered(0..9));
+        server.turn_until("reading pauses", |metrics| pauses(metrics, "messages") == 1);
+        assert_eq!(server.reactor.metrics().messages_in, 7);
+        assert_eq!(server.reactor.metrics().rate_tables["messages_per_address"], 0);
+    }
 }
