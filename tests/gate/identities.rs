@@ -263,3 +263,29 @@ fn a_connection_with_another_identity_has_the_rate_of_that_subject() {
     two.text("one too many");
     assert_eq!(two.expect_close().0, 1008);
 }
+
+#[test]
+fn a_first_identity_brings_the_rate_of_its_subject() {
+    let (server, _noted) = gated(Settings::default(), GateSettings::default(), limited());
+    let mut client = open(&server, "none");
+    for _ in 0..9 {
+        assert_eq!(ask(&mut client, "who"), "");
+    }
+    assert_eq!(ask(&mut client, "be ann"), "Ok(())");
+    for _ in 0..4 {
+        assert_eq!(ask(&mut client, "who"), "ann");
+    }
+    client.text("one too many");
+    assert_eq!(client.expect_close().0, 1008);
+}
+
+/// The bucket of the old subject is full: nobody needs it any more.
+#[test]
+fn a_connection_with_another_identity_leaves_the_bucket_of_its_old_subject() {
+    let (server, _noted) = gated(Settings::default(), GateSettings::default(), limited());
+    let mut client = open(&server, "ann");
+    assert_eq!(ask(&mut client, "be bob"), "Ok(())");
+    assert_eq!(ask(&mut client, "who"), "bob");
+    drop(client);
+    assert_eq!(server.stop_clean().rate_tables["messages_per_subject"], 1);
+}
