@@ -7,7 +7,7 @@ use weir::reactor::budget::ACCEPTS_WHEN_CROWDED;
 use weir::reactor::settings::RouteSettings;
 use weir::reactor::{Level, Priority};
 
-use super::{Loaded, by_memory};
+use super::{Loaded, by_memory, say};
 use crate::handshake::expect_refusal;
 use crate::support::{Client, upgrade};
 
@@ -47,9 +47,10 @@ fn a_level_ends_no_connection_by_its_admission() {
     let mut loaded = Loaded::new(by_memory().shed_max_percent(0), &RouteSettings::default());
     let mut low = loaded.server.open("/low");
     loaded.become_loaded(Level::Critical);
-    low.text("still here");
-    loaded.server.turn_until_readable(&low.stream);
-    low.expect(crate::support::TEXT, b"still here");
+    let turns = loaded.server.reactor.metrics().turns;
+    loaded.server.turn_until("two seconds more", |metrics| metrics.turns > turns + 100);
+    say(&mut loaded.server, &mut low, "still here");
+    assert_eq!(loaded.reports.ends.try_iter().count(), 0);
 }
 
 #[test]

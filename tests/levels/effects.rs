@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use weir::protocol::Message;
 use weir::reactor::settings::{DeflateMode, ListenSettings, RouteSettings};
-use weir::reactor::{ConnId, Context, Level, Service};
+use weir::reactor::{ConnId, Context, Level, Priority, Service};
+use weir::services::Rooms;
+use weir::services::rooms::RoomSettings;
 
 use super::{Loaded, SHARED_BYTES, by_memory};
 use crate::support::{ByHand, Client, any, upgrade};
@@ -14,8 +16,50 @@ fn services_get_each_level_once() {
     let mut loaded = Loaded::new(by_memory(), &RouteSettings::default());
     for level in [Level::Elevated, Level::Critical, Level::Elevated, Level::Normal] {
         loaded.become_loaded(level);
-        assert_eq!(loaded.reports.levels.try_iter().last(), Some(level));
+        let turns = loaded.server.reactor.metrics().turns;
+        loaded.server.turn_until("further samples", |metrics| metrics.turns > turns + 40);
+        assert_eq!(loaded.reports.levels.try_iter().collect::<Vec<_>>(), [level]);
     }
+}
+
+/// Together they have 21 MB. At a critical load, rooms keep 16 MiB.
+#[test]
+fn a_critical_load_drops_the_histories_of_rooms() {
+    const ROOMS: usize = 350;
+    let (listen, route) = (ListenSettings::new(any()), RouteSettings::default());
+    let mut loaded = Loaded::listening(listen, by_memory(), &route, |reactor| {
+        let rooms = reactor.add_service(Rooms::new(RoomSettings::default())).unwrap();
+        let route = RouteSettings::default().priority(Priority::High);
+        reactor.add_route("/rooms/{name}", rooms, route).unwrap();
+    });
+    for room in 0..ROOMS {
+        let mut client = loaded.server.open(&format!("/rooms/{room}"));
+        client.text(&"x".repeat(60_000));
+        let read = loaded.server.reactor.metrics().messages_in + 1;
+        loaded.server.turn_until("it is read", |metrics| metrics.messages_in == read);
+    }
+    loaded.become_loaded(Level::Critical);
+    let turns = loaded.server.reactor.metrics().turns;
+    loaded.server.turn_until("rooms are dropped", |metrics| metrics.turns > turns + 20);
+    let has_history = |room: usize| {
+        let mut client = loaded.server.open(&format!("/rooms/{room}?history=1&self=1"));
+        client.text("new");
+        loaded.server.turn_until_readable(&client.stream);
+        client.frame().payload != b"new"
+    };
+    assert_eq!([0, ROOMS - 1].map(has_history), [false, true]);
+}
+
+/// They say nothing about the work of the loop.
+#[test]
+fn many_connections_alone_are_reported_to_no_service() {
+    let settings = by_memory().connections_max(10).reserve_percent(0);
+    let mut loaded = Loaded::new(settings, &RouteSettings::default());
+    let _clients: Vec<Client> = (0..7).map(|_| loaded.server.open("/normal")).collect();
+    loaded.server.turn_until("the level", |metrics| metrics.level_now == 1);
+    let turns = loaded.server.reactor.metrics().turns;
+    loaded.server.turn_until("further samples", |metrics| metrics.turns > turns + 40);
+    assert_eq!(loaded.reports.levels.try_iter().count(), 0);
 }
 
 #[test]
@@ -94,7 +138,7 @@ fn messages_are_sent_uncompressed_while_the_delay_is_critical() {
         let settings = by_memory().delay_elevated(elevated).delay_critical(critical);
         ByHand::with_levels(ListenSettings::new(any()), settings, |reactor| {
             let service = reactor.add_service(Verbose).unwrap();
-            let route = RouteSettings::default().priority(weir::reactor::Priority::High);
+            let route = RouteSettings::default().priority(Priority::High);
             reactor.add_route("/", service, route).unwrap();
         })
     };
@@ -113,14 +157,14 @@ fn messages_are_sent_uncompressed_while_the_delay_is_critical() {
     }
 }
 
-/// The route allows a congested connection 40 s, twice the deadline of this test.
+/// The route allows a congested connection 44 s: half of it is more than the deadline of this test.
 #[test]
 fn a_critical_load_quarters_the_grace_time() {
     let route = RouteSettings::default()
         .outbox_soft_bytes(100_000)
         .outbox_hard_bytes(8 << 20)
         .write_timeout(Duration::from_secs(60))
-        .outbox_grace(Duration::from_secs(40));
+        .outbox_grace(Duration::from_secs(44));
     let mut loaded = Loaded::new(by_memory().shed_max_percent(0), &route);
     loaded.become_loaded(Level::Critical);
     let mut client = Client::narrow_tcp(loaded.server.address);

@@ -8,8 +8,9 @@ use weir::reactor::budget::TIMER_GRACE;
 use weir::reactor::settings::{
     Heartbeat, ListenSettings, MemoryMax, RouteHeartbeat, RouteSettings, Settings,
 };
-use weir::reactor::{ConnId, Context, Metrics, Resource, Service, ServiceId};
+use weir::reactor::{ConnId, Context, Level, Metrics, Resource, Service, ServiceId};
 
+use super::{Loaded, by_memory};
 use crate::support::{ByHand, Client, PING, PONG, TEXT, any, crowd, frame};
 
 /// One missed pong ends a connection.
@@ -72,6 +73,20 @@ fn a_late_deadline_reads_the_pong_first() {
     let metrics = server.reactor.metrics();
     assert_eq!((metrics.ended_timeout, metrics.pongs_missed), (0, 0), "{metrics}");
     assert!(metrics.pongs_excused > 0, "all were read in time, so the test shows nothing");
+}
+
+/// A level falls after five seconds of samples below its threshold. The time of a stop has none.
+#[test]
+fn a_stop_lowers_no_level() {
+    let mut loaded = Loaded::new(by_memory(), &RouteSettings::default());
+    loaded.become_loaded(Level::Elevated);
+    loaded.hold(0);
+    thread::sleep(Duration::from_secs(6));
+    loaded.server.turn_until("the next sample", |metrics| metrics.stops == 1);
+    let turns = loaded.server.reactor.metrics().turns;
+    loaded.server.turn_until("further samples", |metrics| metrics.turns > turns + 40);
+    assert_eq!(loaded.server.reactor.metrics().level_now, 1);
+    loaded.server.turn_until("the level falls", |metrics| metrics.level_now == 0);
 }
 
 /// The loop does not turn for longer than the timeout, as if the process were stopped, and the peer's pong

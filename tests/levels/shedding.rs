@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use weir::reactor::budget::MESSAGES_PER_READ;
+use weir::reactor::budget::{MESSAGES_PER_READ, VISITS_PER_SAMPLE};
 use weir::reactor::settings::RouteSettings;
 use weir::reactor::{CloseReason, Level, Metrics};
 
 use super::{Loaded, SHARED_BYTES, by_memory, say};
-use crate::support::{Client, TEXT, frame};
+use crate::support::{Client, TEXT, crowd, frame, upgrade};
 
 /// Opens connections that each hold this part of the memory.
 fn holding(loaded: &mut Loaded, path: &str, count: usize, part: f64) -> Vec<Client> {
@@ -81,6 +81,85 @@ fn a_connection_that_its_service_is_busy_for_comes_last() {
     loaded.server.turn_until("one is closed", |metrics| metrics.shed == 1);
     expect_shed(&mut loaded, &mut other[0]);
     say(&mut loaded.server, &mut busy[0], "still here");
+}
+
+#[test]
+fn a_connection_that_its_service_is_busy_for_is_closed_if_there_is_no_other() {
+    let mut loaded = Loaded::new(by_memory(), &RouteSettings::default());
+    let mut busy = holding(&mut loaded, "/low", 1, 0.3);
+    say(&mut loaded.server, &mut busy[0], "busy");
+    let _high = holding(&mut loaded, "/high", 1, 0.65);
+    loaded.server.turn_until("it is closed", |metrics| metrics.shed == 1);
+    expect_shed(&mut loaded, &mut busy[0]);
+}
+
+/// A sample looks at [`VISITS_PER_SAMPLE`] connections.
+#[test]
+fn the_whole_table_is_looked_at() {
+    let _descriptors = crowd();
+    let mut loaded = Loaded::new(by_memory().connections_max(20_000), &RouteSettings::default());
+    let _idle: Vec<Client> =
+        (0..VISITS_PER_SAMPLE).map(|_| loaded.server.open("/normal")).collect();
+    let mut last = holding(&mut loaded, "/low", 1, 0.3);
+    let _high = holding(&mut loaded, "/high", 1, 0.65);
+    loaded.server.turn_until("the last is closed", |metrics| metrics.shed == 1);
+    expect_shed(&mut loaded, &mut last[0]);
+}
+
+/// What waits for the peer is memory, too. It would be sent before the Close.
+#[test]
+fn the_queue_of_a_connection_is_cut_by_memory() {
+    let route = RouteSettings::default()
+        .outbox_soft_bytes(SHARED_BYTES / 2)
+        .outbox_hard_bytes(SHARED_BYTES)
+        .write_timeout(Duration::from_secs(60));
+    let mut loaded = Loaded::new(by_memory(), &route);
+    let mut client = Client::narrow_tcp(loaded.server.address);
+    client.raw(upgrade("/low", "").as_bytes());
+    let opened = loaded.server.reactor.metrics().opened;
+    loaded.server.turn_until("it is open", |metrics| metrics.opened > opened);
+    // Its answers are not read.
+    let message = "x".repeat(60_000);
+    let (held, before) = (SHARED_BYTES as u64 / 4, loaded.server.reactor.metrics().clone());
+    let mut sent = 0;
+    while loaded.server.reactor.metrics().buffered_now < before.buffered_now + held {
+        client.text(&message);
+        sent += 1;
+        let read = before.messages_in + sent;
+        loaded.server.turn_until("it is read", |metrics| metrics.messages_in >= read);
+        assert!(sent < 1000, "the kernel takes everything");
+    }
+    let _high = holding(&mut loaded, "/high", 1, 0.7);
+    loaded.server.turn_until("it is closed", |metrics| metrics.shed == 1);
+    let metrics = loaded.server.reactor.metrics();
+    assert!(metrics.messages_dropped > 30, "{} messages", metrics.messages_dropped);
+}
+
+/// What a connection has sent before the load was critical does not count.
+#[test]
+fn by_delay_the_connection_that_sends_most_now_is_closed() {
+    const BEFORE: usize = 4_000;
+    let [elevated, critical] = [1, 2].map(Duration::from_nanos);
+    let settings = by_memory().delay_elevated(elevated).delay_critical(critical);
+    let mut loaded = Loaded::new(settings, &RouteSettings::default());
+    let (mut before, mut now) = (loaded.server.open("/low"), loaded.server.open("/low"));
+    before.raw(&frame(true, TEXT, b"before").repeat(BEFORE));
+    loaded.server.turn_until("all are read", |metrics| metrics.messages_in == BEFORE as u64);
+    assert_eq!(loaded.server.reactor.metrics().level_now, 0, "too late for this test");
+    let mut sent = 0;
+    while loaded.server.reactor.metrics().shed == 0 {
+        now.text("now");
+        sent += 1;
+        assert!(sent < BEFORE, "{}", loaded.server.reactor.metrics());
+        for _ in 0..2 {
+            loaded.server.reactor.turn(Some(Duration::from_millis(20))).unwrap();
+        }
+    }
+    while now.frame().opcode == TEXT {}
+    for _ in 0..BEFORE {
+        before.expect(TEXT, b"before");
+    }
+    say(&mut loaded.server, &mut before, "still here");
 }
 
 /// The memory is held by one connection of high priority alone: nothing else is closed, and after one round
