@@ -1,14 +1,16 @@
 //! Routes with a gate: an upstream gets the identity of the client, and nothing of its credentials.
 
+use std::net::TcpListener;
+use std::thread;
 use std::time::Duration;
 
 use weir::protocol::Message;
 use weir::reactor::settings::{GateSettings, RouteSettings, Settings};
-use weir::reactor::{ConnId, Context, Gate, GateRequest, Identity, Service, Verdict};
+use weir::reactor::{ConnId, Context, Gate, GateRequest, Identity, Reactor, Service, Verdict};
 use weir::services::proxy::{PoolSettings, Proxy, ProxySettings};
 
 use super::scripted::Scripted;
-use crate::support::{Client, Server, header, upgrade};
+use crate::support::{ByHand, Client, Server, any, header, upgrade};
 
 const TOKEN: &str = "eyJhbGciOiJIUzI1NiJ9.e30.c2lnbmF0dXJl";
 
@@ -43,19 +45,21 @@ impl Gate for Marking {
     }
 }
 
-/// A proxy in a reactor, whose only route has a gate.
+/// Adds a proxy, whose only route has a gate.
+fn add_gated(reactor: &mut Reactor, url: &str, is_known: bool) {
+    let gate = reactor.add_gate(Marking { is_known }, GateSettings::default()).unwrap();
+    let outbound = reactor.add_outbound(reactor.next_service_id(), RouteSettings::default());
+    let pool = PoolSettings::new("nodes".to_owned(), vec![url.parse().unwrap()]);
+    let proxy = Proxy::new(vec![pool], outbound.unwrap()).unwrap();
+    let routes = proxy.routes();
+    let service = reactor.add_service(proxy).unwrap();
+    let route = reactor.add_route("/*", service, RouteSettings::default().gate(gate)).unwrap();
+    routes.set(route, ProxySettings::new("nodes".to_owned())).unwrap();
+}
+
 fn gated(upstream: &Scripted, is_known: bool) -> Server {
     let url = upstream.url();
-    Server::start(Settings::default(), move |reactor| {
-        let gate = reactor.add_gate(Marking { is_known }, GateSettings::default()).unwrap();
-        let outbound = reactor.add_outbound(reactor.next_service_id(), RouteSettings::default());
-        let pool = PoolSettings::new("nodes".to_owned(), vec![url.parse().unwrap()]);
-        let proxy = Proxy::new(vec![pool], outbound.unwrap()).unwrap();
-        let routes = proxy.routes();
-        let service = reactor.add_service(proxy).unwrap();
-        let route = reactor.add_route("/*", service, RouteSettings::default().gate(gate)).unwrap();
-        routes.set(route, ProxySettings::new("nodes".to_owned())).unwrap();
-    })
+    Server::start(Settings::default(), move |reactor| add_gated(reactor, &url, is_known))
 }
 
 /// The lines of a head whose names start with this, as they are.
@@ -74,6 +78,8 @@ fn an_upstream_gets_the_identity_and_no_credentials() {
         (head, upstream.head())
     };
     let spoofed = "X-Weir-User: root\r\nx-weir-meta-role: root\r\n";
+    // The rest of the identity's time starts now, not with the loop. Only time can be waited for.
+    thread::sleep(Duration::from_millis(1_100));
     for (target, credentials) in [
         ("/a?b=1", format!("Authorization: Bearer {TOKEN}\r\n")),
         ("/a?b=1", format!("Cookie: t={TOKEN}\r\n")),
@@ -139,4 +145,23 @@ fn requests_without_upgrade_have_the_identity_too() {
         assert_eq!(header(&head, "X-Weir-User"), Some("Zo%C3%AB"));
         assert_eq!(lines(&head, "authorization"), [""; 0]);
     }
+}
+
+/// The upstream has the request, and does not answer.
+#[test]
+fn the_headers_about_an_identity_count_as_memory() {
+    let held = |is_known: bool| {
+        let upstream = TcpListener::bind(any()).unwrap();
+        let url = format!("http://{}", upstream.local_addr().unwrap());
+        let mut server =
+            ByHand::new(Settings::default(), |reactor| add_gated(reactor, &url, is_known));
+        let mut client = Client::tcp(server.address);
+        client.raw(upgrade("/", "").as_bytes());
+        server.turn_until("the proxy connects", |metrics| metrics.connects == 1);
+        let (stream, _) = upstream.accept().unwrap();
+        server.turn_until_readable(&stream);
+        server.reactor.metrics().buffered_now
+    };
+    let (with, without) = (held(true), held(false));
+    assert!(with >= without + 70, "{with} and {without} bytes");
 }
