@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use weir::reactor::settings::{ListenSettings, Settings};
 use weir::reactor::{Metrics, Reactor};
 
+use super::server::expect_nothing_left;
 use super::{Client, DEADLINE, any, upgrade};
 
 /// A reactor that the test turns by calls of `turn`. Between two turns only the test acts, however busy
@@ -90,12 +91,11 @@ impl ByHand {
         client
     }
 
-    /// Turns until all connections have ended, whose clients must be gone. No memory and no refusal may
-    /// be left of them.
+    /// Turns until all connections have ended, whose clients must be gone. Nothing may be left of them.
     pub fn stop_clean(mut self) -> Metrics {
         self.turn_until("all connections end", |metrics| metrics.connections_now == 0);
         let metrics = self.reactor.metrics().clone();
-        assert_eq!((metrics.buffered_now, metrics.awaiting_refusal_now), (0, 0), "{metrics}");
+        expect_nothing_left(&metrics);
         metrics
     }
 }
