@@ -34,6 +34,7 @@ mod message;
 pub mod passage;
 mod piece;
 pub mod proxy_header;
+pub(crate) mod secret;
 pub(crate) mod shared_tail;
 pub mod utf8;
 

@@ -53,6 +53,7 @@ use self::parts::shutdown::Shutdown;
 use self::parts::signals::SignalHandler;
 use self::parts::stats::TurnStats;
 use self::parts::work::Share;
+use crate::protocol::secret::Secret;
 
 pub use self::api::close_reason::{CloseReason, Excess, ProxyFault};
 pub use self::api::conn_map::ConnMap;
@@ -164,7 +165,7 @@ pub struct Reactor {
     poll: Poll,
     events: Events,
     /// The read buffer of all connections.
-    scratch: Box<[u8]>,
+    scratch: Secret<Box<[u8]>>,
     services: Vec<Box<dyn Service>>,
     gates: Vec<(GateId, AsGate)>,
     /// By the index in their token; `None` after a shutdown has closed the listener.
@@ -202,7 +203,7 @@ impl Reactor {
         let rounds = Rounds::new(slow_turn(&settings));
         Ok(Reactor {
             events: Events::with_capacity(EVENTS_PER_POLL),
-            scratch: vec![0; READ_BYTES].into_boxed_slice(),
+            scratch: Secret(vec![0; READ_BYTES].into_boxed_slice()),
             services: Vec::new(),
             gates: Vec::new(),
             listeners: Vec::new(),

@@ -11,6 +11,7 @@ use super::key::accept_key;
 use super::refusal::Refusal;
 use crate::protocol::deflate::agreement::Agreement;
 use crate::protocol::deflate::offer::Offer;
+use crate::protocol::secret::Secret;
 
 /// Separates the offered subprotocols.
 pub(super) const SEPARATOR: &str = ", ";
@@ -69,7 +70,7 @@ impl From<Refusal> for ClientError {
 pub struct Expected {
     accept: [u8; 28],
     /// As offered; empty (and not allocated) if none was offered.
-    protocols: Box<str>,
+    protocols: Secret<Box<str>>,
     /// The offer of permessage-deflate, if there was one.
     deflate: Option<Offer>,
 }
@@ -86,7 +87,7 @@ pub struct Settled {
 impl Expected {
     /// Derives the expected answer from the key and the offers that were sent.
     pub(super) fn new(key: &[u8], protocols: &str, deflate: Option<Offer>) -> Expected {
-        Expected { accept: accept_key(key), protocols: protocols.into(), deflate }
+        Expected { accept: accept_key(key), protocols: Secret(protocols.into()), deflate }
     }
 
     /// Checks the complete head that [`HeadScan`](super::HeadScan) found, without any bytes after

@@ -7,6 +7,8 @@
 use memchr::memchr_iter;
 
 use super::field::is_tchar;
+use std::fmt;
+
 use super::refusal::Refusal;
 
 /// Maximum number of headers in one head; more are answered with 431.
@@ -14,8 +16,15 @@ pub const HEADERS_MAX: usize = 64;
 
 /// Storage for the headers of one head, provided by the caller so that parsing allocates nothing: 2 KiB,
 /// which start as [`EMPTY_SLOTS`].
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Slots<'a>(pub(in crate::protocol) [httparse::Header<'a>; HEADERS_MAX]);
+
+/// Omits the headers, which may contain credentials.
+impl fmt::Debug for Slots<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Slots")
+    }
+}
 
 /// Empty [`Slots`].
 pub const EMPTY_SLOTS: Slots<'static> = Slots([httparse::EMPTY_HEADER; HEADERS_MAX]);

@@ -10,6 +10,7 @@ use super::close_reason::CloseReason;
 use super::exchange::ForwardResponse;
 use super::id::ConnId;
 use crate::protocol::passage::Extensions;
+use crate::protocol::secret::Secret;
 
 /// The longest silence in a body, by default.
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);
@@ -17,7 +18,7 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 /// A request to an upstream, with its head written already.
 #[derive(Debug)]
 pub struct UpstreamRequest {
-    pub(in crate::reactor) head: Vec<u8>,
+    pub(in crate::reactor) head: Secret<Vec<u8>>,
     pub(in crate::reactor) answer_timeout: Duration,
     pub(in crate::reactor) body_timeout: Duration,
     pub(in crate::reactor) client: Option<ConnId>,
@@ -28,6 +29,7 @@ impl UpstreamRequest {
     /// must arrive within `answer_timeout`, counted from the time when the whole request is queued on
     /// a connection that is ready; from the head while the client waits for a 100.
     pub fn new(head: Vec<u8>, answer_timeout: Duration) -> UpstreamRequest {
+        let head = Secret(head);
         UpstreamRequest { head, answer_timeout, body_timeout: BODY_TIMEOUT, client: None }
     }
 

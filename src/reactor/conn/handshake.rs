@@ -13,6 +13,7 @@ use super::gated::AwaitedVerdict;
 use crate::protocol::deflate::Agreement;
 use crate::protocol::handshake::{Expected, HeadScan, Refusal, Request};
 use crate::protocol::http::BodyDecoder;
+use crate::protocol::secret::Secret;
 use crate::reactor::api::id::RouteId;
 use crate::reactor::api::request::Params;
 use crate::reactor::api::time::Time;
@@ -29,7 +30,7 @@ pub(crate) struct Handshake {
     pub(crate) since: Time,
     pub(crate) scan: HeadScan,
     /// The received part of a head, or the head of a request whose body is incomplete.
-    pub(crate) head: Vec<u8>,
+    pub(crate) head: Secret<Vec<u8>>,
     /// Admission's refusal, if the connection was not admitted.
     pub(crate) refused: Option<Refusal>,
     /// The time until `requests_per_address` admits a request, after a refusal by it.
@@ -75,7 +76,7 @@ impl Handshake {
         Handshake {
             since,
             scan: HeadScan::default(),
-            head: Vec::new(),
+            head: Secret::default(),
             refused: None,
             requests_wait: Duration::ZERO,
             answered: 0,
@@ -164,7 +165,7 @@ pub(crate) struct Deferred {
     /// The value of `Sec-WebSocket-Accept`.
     pub(crate) digest: [u8; 28],
     /// The offered subprotocols; not allocated if there are none.
-    pub(crate) offered: Vec<Box<str>>,
+    pub(crate) offered: Secret<Vec<Box<str>>>,
     /// The agreement on permessage-deflate, if it was offered.
     pub(crate) deflate: Option<Agreement>,
 }
@@ -228,7 +229,7 @@ impl PendingHttp {
 #[derive(Debug)]
 pub(crate) struct Awaited {
     /// The request bytes, until they are queued.
-    pub(crate) request: Vec<u8>,
+    pub(crate) request: Secret<Vec<u8>>,
     pub(crate) expected: Expected,
 }
 

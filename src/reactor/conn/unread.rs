@@ -2,16 +2,18 @@
 //!
 //! It owns the copied bytes. [`inbound`](crate::reactor::effects::inbound) fills and consumes it.
 
+use crate::protocol::secret::Secret;
+
 /// Bytes that were read but not handled yet. While it has any, nothing more is read.
 #[derive(Debug, Default)]
 pub(crate) struct Unread {
-    bytes: Vec<u8>,
+    bytes: Secret<Vec<u8>>,
     at: usize,
 }
 
 impl Unread {
     pub(crate) fn new(bytes: Vec<u8>, at: usize) -> Unread {
-        Unread { bytes, at }
+        Unread { bytes: Secret(bytes), at }
     }
 
     pub(crate) fn rest(&mut self) -> &mut [u8] {

@@ -9,6 +9,7 @@ use std::io;
 use mio::net::TcpStream;
 
 use crate::protocol::handshake::{ClientRequest, Settled};
+use crate::protocol::secret::Secret;
 use crate::protocol::{Decoder, Role};
 use crate::reactor::Reactor;
 use crate::reactor::api::close_reason::CloseReason;
@@ -37,7 +38,7 @@ impl Core {
         let (request, windows) = self.offer(request);
         let expected = request.write(self.masks.nonce(), &mut bytes);
         let mut handshake = Handshake::new(self.now);
-        handshake.awaited = Some(Awaited { request: bytes, expected });
+        handshake.awaited = Some(Awaited { request: Secret(bytes), expected });
         let place = Place { route, service, path: request.path().into() };
         let decoder = Decoder::new(Role::Client);
         let phase = Phase::Connecting;
@@ -104,7 +105,7 @@ impl Core {
         let handshake = self.conns.get_mut(id).and_then(|conn| conn.handshake());
         if let Some(awaited) = handshake.and_then(|handshake| handshake.awaited.as_mut()) {
             let request = std::mem::take(&mut awaited.request);
-            self.queue_head(id, request);
+            self.queue_head(id, request.0);
         } else {
             self.finish_dial(id);
         }

@@ -131,7 +131,7 @@ impl Core {
         };
         dialed.until = now + request.answer_timeout;
         let head = std::mem::take(&mut request.head);
-        self.queue_head(id, head);
+        self.queue_head(id, head.0);
         self.charge_input_or_close(id);
         self.arm(id);
         self.begin_exchange(id);

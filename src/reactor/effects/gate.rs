@@ -9,6 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use crate::protocol::handshake::{EMPTY_SLOTS, Refusal, Request, Response};
+use crate::protocol::secret::Secret;
 use crate::reactor::Reactor;
 use crate::reactor::api::close_reason::CloseReason;
 use crate::reactor::api::context::Context;
@@ -230,7 +231,7 @@ impl Core {
         };
         conn.set_registration(Registration::Announced);
         if let Some(handshake) = conn.handshake() {
-            handshake.head = head.to_vec();
+            handshake.head = Secret(head.to_vec());
             handshake.since = now;
             let awaited = AwaitedVerdict { gated, verdict: None, is_late: false };
             handshake.gated = Some(Box::new(awaited));

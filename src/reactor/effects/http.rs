@@ -9,6 +9,7 @@ use std::time::SystemTime;
 
 use crate::protocol::handshake::{ConnectionOption, EMPTY_SLOTS, Refusal, Request, Response};
 use crate::protocol::http::{BodyDecoder, Framing};
+use crate::protocol::secret::Secret;
 use crate::reactor::Reactor;
 use crate::reactor::api::budget::HTTP_REQUESTS_MAX;
 use crate::reactor::api::close_reason::CloseReason;
@@ -221,7 +222,7 @@ impl Core {
         self.note_path(id, request);
         let handshake = self.conns.get_mut(id).and_then(|conn| conn.handshake());
         if let Some(handshake) = handshake {
-            handshake.head = head.to_vec();
+            handshake.head = Secret(head.to_vec());
             handshake.body = Some(body);
             handshake.since = now;
         }

@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use crate::protocol::handshake::{
     Accept, Refusal, Response, TOKEN_PREFIX, TOKEN_PROTOCOL, Upgrade,
 };
+use crate::protocol::secret::Secret;
 use crate::protocol::{CloseCode, CloseFrame};
 use crate::reactor::api::close_reason::CloseReason;
 use crate::reactor::api::id::{ConnId, RouteId};
@@ -31,7 +32,7 @@ impl Core {
         conn.route = route;
         conn.service = service;
         if let Some(handshake) = conn.handshake() {
-            let offered = upgrade.protocols().map(Box::from).collect();
+            let offered = Secret(upgrade.protocols().map(Box::from).collect());
             handshake.deferred =
                 Some(Deferred { digest: upgrade.accept(), offered, deflate: None });
         }

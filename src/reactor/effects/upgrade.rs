@@ -13,6 +13,7 @@ use std::num::NonZeroU8;
 use crate::protocol::handshake::{
     self, Accept, EMPTY_SLOTS, FieldError, HeadScan, Refusal, TOKEN_PROTOCOL, Upgrade,
 };
+use crate::protocol::secret::Secret;
 use crate::reactor::Reactor;
 use crate::reactor::api::budget::HEAD_WORK;
 use crate::reactor::api::close_reason::CloseReason;
@@ -62,7 +63,7 @@ impl Reactor {
         let is_answer = handshake.is_ours();
         match handshake.scan.scan(buffered, head_bytes_max) {
             Ok(None) => {
-                handshake.head = if before == 0 { buffered.to_vec() } else { kept };
+                handshake.head = if before == 0 { Secret(buffered.to_vec()) } else { kept };
                 input_len
             }
             Ok(Some(len)) => {
@@ -254,7 +255,7 @@ impl Reactor {
                 conn.set_registration(Registration::Announced);
             }
             if let Some(handshake) = conn.handshake() {
-                let offered = upgrade.protocols().map(Box::from).collect();
+                let offered = Secret(upgrade.protocols().map(Box::from).collect());
                 let digest = upgrade.accept();
                 handshake.deferred = Some(Deferred { digest, offered, deflate });
             }

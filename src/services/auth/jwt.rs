@@ -25,6 +25,7 @@ use super::token::error::TokenError;
 use super::token::places::{Choice, find};
 use crate::protocol::Message;
 use crate::protocol::handshake::{Refusal, Response};
+use crate::protocol::secret::Secret;
 use crate::reactor::{
     CloseReason, ConnId, Context, Decision, Gate, GateRequest, HttpRequest, More, Service,
     TokenRequest, UpgradeRequest, Verdict,
@@ -57,7 +58,7 @@ pub struct Jwt {
 #[derive(Debug)]
 struct Waiting {
     conn: ConnId,
-    token: Box<str>,
+    token: Secret<Box<str>>,
     client: IpAddr,
     started: Instant,
     purpose: Purpose,
@@ -74,7 +75,7 @@ impl Waiting {
         started: Instant,
     ) -> Waiting {
         let client = client.ip();
-        Waiting { conn, token: token.into(), client, started, purpose, has_fetched: false }
+        Waiting { conn, token: Secret(token.into()), client, started, purpose, has_fetched: false }
     }
 }
 
@@ -138,7 +139,7 @@ impl Jwt {
     ) -> Choice<'a> {
         let found = find(request.http, &self.token_from);
         if !self.forward_token {
-            for part in found.parts {
+            for part in found.parts.0 {
                 cx.redact(conn, part);
             }
         }

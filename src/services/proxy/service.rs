@@ -22,6 +22,7 @@ use crate::protocol::handshake::{Refusal, Request, Slots};
 use crate::protocol::http::{
     IdentityHeaders, ResponseHead, TraceParent, check_request, is_forwarding_header,
 };
+use crate::protocol::secret::Secret;
 use crate::protocol::{CloseCode, Message};
 use crate::reactor::{
     CloseReason, ConnId, ConnMap, Context, Decision, ExchangeEnd, HeadDecision, Identity,
@@ -65,7 +66,7 @@ pub(super) struct Pending {
     pub(super) route: Rc<Route>,
     /// The head of the request, as received: each try writes it again. The loop's memory limit counts
     /// it.
-    pub(super) head: Box<[u8]>,
+    pub(super) head: Secret<Box<[u8]>>,
     pub(super) origin: Origin,
     /// The headers about the client's identity.
     pub(super) identity: Option<Box<IdentityHeaders>>,
@@ -197,7 +198,7 @@ impl Proxy {
         let pending = Pending {
             exchange: Exchange::new(kind, tries),
             route,
-            head: arrived.head.into(),
+            head: Secret(arrived.head.into()),
             origin: arrived.origin,
             identity: arrived.identity.map(|identity| headers_of(identity, cx.now())),
             tried: Vec::new(),

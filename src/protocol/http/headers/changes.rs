@@ -4,6 +4,7 @@ use super::super::forwarded::is_alike;
 use super::hop::{has_prefix, is_hop_by_hop};
 use crate::protocol::handshake::FieldError;
 use crate::protocol::handshake::field::{append, is_token};
+use crate::protocol::secret::Secret;
 
 /// Headers that a route's options must not change, besides those of one connection: they decide
 /// where a request goes and where its body ends.
@@ -17,7 +18,7 @@ pub struct HeaderChanges {
     /// The headers that are not forwarded as received: removed ones, and those that are set.
     dropped: Vec<Box<str>>,
     /// Validated header lines, each with its CR LF.
-    pub(super) lines: Vec<u8>,
+    pub(super) lines: Secret<Vec<u8>>,
 }
 
 impl HeaderChanges {

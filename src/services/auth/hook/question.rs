@@ -10,6 +10,7 @@ use crate::protocol::handshake::Refusal;
 #[cfg(feature = "proxy")]
 use crate::protocol::http::lenient_path;
 use crate::protocol::http::{TraceParent, normalized_path};
+use crate::protocol::secret::Secret;
 use crate::reactor::GateRequest;
 use crate::services::auth::cache::Hash;
 use crate::services::auth::keys::set::sha256;
@@ -22,13 +23,13 @@ type Header = (String, Vec<u8>);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Question {
     /// The path in its normal form, and the query as sent.
-    uri: String,
+    uri: Secret<String>,
     method: String,
     host: String,
     scheme: &'static str,
     client: IpAddr,
     /// Headers of the client.
-    forwarded: Vec<Header>,
+    forwarded: Secret<Vec<Header>>,
     trace: Option<TraceParent>,
 }
 
@@ -58,19 +59,20 @@ impl Question {
             }
         }
         Ok(Question {
-            uri,
+            uri: Secret(uri),
             method: http.method().to_owned(),
             host: http.host().unwrap_or_default().to_owned(),
             scheme: if request.is_secure { "https" } else { "http" },
             client: request.peer.ip().to_canonical(),
-            forwarded: headers,
+            forwarded: Secret(headers),
             trace: request.trace,
         })
     }
 
     /// The headers to send.
     pub(super) fn into_headers(self) -> Vec<Header> {
-        let Question { uri, method, host, scheme, client, forwarded: mut headers, trace } = self;
+        let Question { uri, method, host, scheme, client, forwarded, trace } = self;
+        let (Secret(uri), Secret(mut headers)) = (uri, forwarded);
         for (name, value) in [
             ("x-original-url", format!("{scheme}://{host}{uri}")),
             ("x-original-method", method.clone()),
@@ -100,7 +102,7 @@ impl Question {
     /// requests. Lengths keep different texts apart.
     pub(super) fn hash(&self) -> Hash {
         let client = self.client.to_string();
-        let texts = [&self.uri, &self.method, &self.host, self.scheme, &client].map(str::as_bytes);
+        let texts = [&*self.uri, &self.method, &self.host, self.scheme, &client].map(str::as_bytes);
         let headers = self.forwarded.iter().flat_map(|(name, value)| [name.as_bytes(), value]);
         let mut hashed = Vec::new();
         for part in texts.into_iter().chain(headers) {
@@ -108,5 +110,30 @@ impl Question {
             hashed.extend_from_slice(part);
         }
         sha256(&hashed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_output_shows_neither_headers_nor_the_query() {
+        let question = Question {
+            uri: Secret("/?token=SECRET".to_owned()),
+            method: String::new(),
+            host: String::new(),
+            scheme: "http",
+            client: [127, 0, 0, 1].into(),
+            forwarded: Secret(vec![("cookie".to_owned(), b"SECRET".to_vec())]),
+            trace: None,
+        };
+        let text = format!("{question:?}");
+        let bytes = format!("{:?}", b"SECRET");
+        assert!(text.contains("uri: Secret") && text.contains("forwarded: Secret"), "{text}");
+        assert!(
+            !text.contains("SECRET") && !text.contains(bytes.trim_matches(['[', ']'])),
+            "{text}"
+        );
     }
 }

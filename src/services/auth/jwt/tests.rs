@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use super::super::settings::{Algorithm, Audience};
 use super::super::testing::Signer;
+use super::super::token::parse::Unverified;
 use super::*;
+use crate::protocol::handshake::{EMPTY_SLOTS, Request};
 use crate::reactor::budget::SERVICE_TIMERS_MAX;
 use crate::reactor::settings::{Rate, Settings};
 use crate::reactor::{Reactor, ServiceId};
@@ -186,4 +188,32 @@ fn a_token_without_a_place_to_wait_for_keys_gets_503_and_is_no_failure() {
     assert_eq!(jwt.keyless.len(), WAITING_MAX);
     let known = check(&mut jwt, &mut cx, &token(&signer, "1", 1));
     assert!(matches!(known, Some(Checked::Valid(_))), "{known:?}");
+}
+
+#[test]
+fn debug_output_shows_no_token() {
+    let path = std::env::temp_dir().join(format!("weir-debug-{}", std::process::id()));
+    let signer = Signer::new();
+    fs::write(&path, signer.jwks("1")).unwrap();
+    let mut jwt = gate(&path);
+    fs::remove_file(&path).unwrap();
+    let token = token(&signer, "1", 7);
+    let (mut reactor, service) = reactor();
+    assert!(is_valid(&mut jwt, &mut reactor.context(service), &token));
+    let client = (CLIENT, 0).into();
+    let waiting =
+        Waiting::new(ConnId::numbered(1), &token, client, Purpose::Refresh, Instant::now());
+    jwt.ready.push_back(waiting);
+    let head = format!("GET / HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n\r\n");
+    let mut slots = EMPTY_SLOTS;
+    let request = Request::parse(head.as_bytes(), &mut slots).unwrap();
+    let found = find(&request, &[TokenPlace::Header]);
+    let unverified = Unverified::parse(&token).unwrap();
+    let text = format!("{jwt:?} {found:?} {unverified:?}");
+    for part in token.split('.') {
+        let bytes = format!("{:?}", part.as_bytes());
+        assert!(!text.contains(part) && !text.contains(bytes.trim_matches(['[', ']'])), "{text}");
+    }
+    let signature = format!("{:?}", &unverified.signature[..]);
+    assert!(text.contains("Secret") && !text.contains(&signature), "{text}");
 }

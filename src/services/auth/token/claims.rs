@@ -96,7 +96,7 @@ impl Rules {
         now: f64,
     ) -> Result<Token, TokenError> {
         let malformed = TokenError::Claims;
-        let json = decode(token.payload)?;
+        let json = decode(&token.payload)?;
         let claims = Members::parse(&json).ok_or(malformed("the claims are malformed"))?;
         let times = read_times(&claims)?;
         if self.needs_exp && times.exp.is_none() {

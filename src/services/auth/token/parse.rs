@@ -9,6 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use super::algorithm::Algorithm;
 use super::error::TokenError;
 use super::members::Members;
+use crate::protocol::secret::Secret;
 
 /// Maximum length of a token: half of a request head of default size.
 pub(in crate::services::auth) const TOKEN_BYTES_MAX: usize = 8 * 1024;
@@ -19,10 +20,10 @@ pub(in crate::services::auth) struct Unverified<'a> {
     pub(in crate::services::auth) algorithm: Algorithm,
     pub(in crate::services::auth) kid: Option<Box<str>>,
     /// Header and claims as sent: what the signature covers.
-    pub(in crate::services::auth) message: &'a str,
+    pub(in crate::services::auth) message: Secret<&'a str>,
     /// The claims as sent.
-    pub(super) payload: &'a str,
-    pub(in crate::services::auth) signature: Vec<u8>,
+    pub(super) payload: Secret<&'a str>,
+    pub(in crate::services::auth) signature: Secret<Vec<u8>>,
 }
 
 impl<'a> Unverified<'a> {
@@ -43,7 +44,9 @@ impl<'a> Unverified<'a> {
         }
         let header = decode(header)?;
         let (algorithm, kid) = read_header(&header)?;
-        Ok(Unverified { algorithm, kid, message, payload, signature: decode(signature)? })
+        let signature = Secret(decode(signature)?);
+        let (message, payload) = (Secret(message), Secret(payload));
+        Ok(Unverified { algorithm, kid, message, payload, signature })
     }
 }
 
@@ -84,8 +87,8 @@ mod tests {
         let token = token(r#"{"alg":"ES256","typ":"JWT","kid":"a"}"#);
         let parsed = Unverified::parse(&token).unwrap();
         assert_eq!((parsed.algorithm, parsed.kid.as_deref()), (Algorithm::Es256, Some("a")));
-        assert_eq!((parsed.payload, &parsed.signature[..]), ("e30", &b"sig"[..]));
-        assert_eq!(format!("{}.c2ln", parsed.message), token);
+        assert_eq!((*parsed.payload, &parsed.signature[..]), ("e30", &b"sig"[..]));
+        assert_eq!(format!("{}.c2ln", *parsed.message), token);
         let is_malformed = |token: &str| matches!(error(token), Some(TokenError::Malformed(_)));
         for other in [
             "",

@@ -10,6 +10,7 @@ use std::str::FromStr;
 use percent_encoding::percent_decode_str;
 
 use crate::protocol::handshake::{Request, TOKEN_PREFIX};
+use crate::protocol::secret::Secret;
 
 const BEARER: &[u8] = b"Bearer";
 
@@ -61,14 +62,14 @@ impl fmt::Display for TokenPlace {
 pub(in crate::services::auth) struct Found<'a> {
     pub(in crate::services::auth) token: Choice<'a>,
     /// The parts of the head that must be overwritten, in every place.
-    pub(in crate::services::auth) parts: Vec<&'a [u8]>,
+    pub(in crate::services::auth) parts: Secret<Vec<&'a [u8]>>,
 }
 
 /// The token that counts: that of the first place with one.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::services::auth) enum Choice<'a> {
     Missing,
-    One(Cow<'a, str>),
+    One(Secret<Cow<'a, str>>),
     /// The place has several.
     Several,
 }
@@ -78,13 +79,13 @@ pub(in crate::services::auth) fn find<'a>(
     request: &Request<'a>,
     places: &[TokenPlace],
 ) -> Found<'a> {
-    let mut found = Found { token: Choice::Missing, parts: Vec::new() };
+    let mut found = Found { token: Choice::Missing, parts: Secret::default() };
     for place in places {
         let parts = parts(request, place);
         if found.token == Choice::Missing {
             found.token = match parts[..] {
                 [] => Choice::Missing,
-                [part] => Choice::One(token(place, part)),
+                [part] => Choice::One(Secret(token(place, part))),
                 _ => Choice::Several,
             };
         }
@@ -169,7 +170,7 @@ mod tests {
         assert!(found.parts.iter().all(|part| range.contains(&part.as_ptr())), "not in the head");
         let token = match found.token {
             Choice::Missing => "-".to_owned(),
-            Choice::One(token) => token.into_owned(),
+            Choice::One(token) => token.0.into_owned(),
             Choice::Several => "several".to_owned(),
         };
         (token, found.parts.len())
