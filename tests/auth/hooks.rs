@@ -17,7 +17,7 @@ use weir::services::auth::settings::OnFailure;
 use weir::services::auth::{Hook, HookSettings};
 
 use super::gated::{Seen, TestFile, challenge, report, response, status_of};
-use crate::support::{Client, DEADLINE, Server, TEXT, eventually, header, upgrade};
+use crate::support::{Client, DEADLINE, Server, TEXT, eventually, expect_spread_retry, header, upgrade};
 
 /// A hook that reports the head of each request and sends these bytes.
 pub struct HookServer {
@@ -257,7 +257,14 @@ fn refusals_of_a_hook_are_returned() {
         assert_eq!(header(&head, "Retry-After"), (status == 429).then_some("7"), "{head}");
         assert!(header(&head, "X-Other").is_none());
     }
+    hook.set(refusing("429 Too Many Requests", ""));
+    expect_spread_retry(&response(&server, "/", ""));
     assert!(seen.try_recv().is_err());
+    // Neither a missing path nor a rate of weir.
+    let refusals = server.stop().refusals;
+    let expected =
+        [("forbidden", 1), ("gate_limited", 2), ("gate_not_found", 1), ("unauthorized", 1)];
+    assert_eq!(refusals, expected.into());
 }
 
 /// Answers of a hook that fails, and answers without a decision: see

@@ -24,6 +24,7 @@ mod refusals;
 mod rooms;
 mod sign_outs;
 mod verdicts;
+mod waiting;
 
 /// What the gate and the service of a test have seen.
 #[derive(Debug, PartialEq)]
@@ -48,8 +49,8 @@ enum Noted {
 
 /// A gate that does what the header `X-Token` says: `NAME` passes as this subject; `NAME;role=R` with
 /// metadata, `NAME;exp=MS` with an expiry. `later NAME` passes at the next timer, `silent` never decides,
-/// `none` passes without an identity, `panic` panics, `forbid` and `missing` refuse, the latter with a
-/// response of its own.
+/// `none` passes without an identity, `panic` panics, `forbid` refuses; `missing`, `limited` and `dated`
+/// refuse with a response of their own.
 struct Scripted {
     notes: Sender<Noted>,
     /// Each with whether a request waits for the verdict.
@@ -80,6 +81,15 @@ impl Scripted {
             "missing" => {
                 let response = Response::text(404, "not here\n").header("X-Own", "1").unwrap();
                 Verdict::Refuse(Refusal::NotFound, Some(Box::new(response)))
+            }
+            "limited" => {
+                let response = Response::text(429, "enough");
+                Verdict::Refuse(Refusal::GateLimited, Some(Box::new(response)))
+            }
+            "dated" => {
+                let response = Response::text(503, "gone");
+                let response = response.header("Retry-After", "Sun, 06 Nov 1994 08:49:37 GMT");
+                Verdict::Refuse(Refusal::GateFailed, Some(Box::new(response.unwrap())))
             }
             "panic" => panic!("on purpose"),
             "silent" => Verdict::Later,
@@ -155,6 +165,11 @@ impl Gate for Scripted {
     }
 }
 
+/// The gate of these tests, for others. Nothing looks at its notes.
+pub fn scripted() -> impl Gate {
+    Scripted { notes: channel().0, later: Vec::new() }
+}
+
 /// The service behind the gate. A message `who` returns the subject, `be TOKEN` sets another
 /// identity, `out NAME` signs a subject out, `count NAME` returns its number of connections, `tell NAME`
 /// sends to those of a subject, by a filter. `present TOKEN` returns what its gate says to a token.
@@ -189,6 +204,7 @@ impl Service for Behind {
         self.note(request.head, request.identity);
         match request.http.query() {
             Some("respond") => Decision::Respond(Response::text(404, "no such room\nor other")),
+            Some("busy") => Decision::Respond(Response::text(500, "no worker")),
             Some("defer") => Decision::Defer,
             Some("panic") => panic!("on purpose"),
             _ => Decision::Accept(request.accept()),

@@ -8,11 +8,16 @@ use weir::reactor::settings::{GateSettings, RefuseBy, RouteSettings, Settings};
 
 use super::{Noted, gated};
 use crate::deferring::deferring_on;
-use crate::support::{Client, Seen, Server, header, upgrade};
+use crate::support::{Client, Seen, Server, expect_spread_retry, header, upgrade};
 
 fn start(settings: Settings) -> (Server, std::sync::mpsc::Receiver<Noted>) {
     let gate = GateSettings::default().connections_per_subject(1);
     gated(settings, gate, RouteSettings::default().refuse(RefuseBy::Close))
+}
+
+fn start_by_http() -> (Server, std::sync::mpsc::Receiver<Noted>) {
+    let settings = Settings::default().handshake_timeout(Duration::from_millis(300));
+    gated(settings, GateSettings::default(), RouteSettings::default())
 }
 
 /// Sends an upgrade that is refused by a Close; returns the head of the 101, the code and the reason.
@@ -38,8 +43,11 @@ fn each_refusal_of_gate_and_service_becomes_a_close() {
         ("/", "X-Token: missing\r\n", 3003, "no such path"),
         ("/", "X-Token: full\r\n", 1013, "too many requests, retry"),
         ("/", "X-Token: silent\r\n", 1013, "service unavailable, retry"),
-        ("/", "X-Token: panic\r\n", 1013, "internal error"),
-        ("/?panic", "X-Token: ann\r\n", 1013, "internal error"),
+        ("/", "X-Token: limited\r\n", 1013, "too many requests, retry"),
+        ("/", "X-Token: dated\r\n", 1013, "service unavailable, retry"),
+        ("/", "X-Token: panic\r\n", 1013, "internal error, retry"),
+        ("/?panic", "X-Token: ann\r\n", 1013, "internal error, retry"),
+        ("/?busy", "X-Token: ann\r\n", 1013, "no worker, retry"),
         ("/?respond", "X-Token: ann\r\n", 3003, "no such room"),
     ] {
         let found = refused(&server, path, lines);
@@ -53,7 +61,7 @@ fn each_refusal_of_gate_and_service_becomes_a_close() {
     let ends: Vec<_> = noted.try_iter().filter(|noted| matches!(noted, Noted::Closed(_))).collect();
     assert!(ends.is_empty(), "the service sees none of them end: {ends:?}");
     let metrics = server.stop();
-    assert_eq!((metrics.refused, metrics.opened), (8, 1), "{metrics}");
+    assert_eq!((metrics.refused, metrics.opened), (10, 1), "{metrics}");
 }
 
 #[test]
@@ -86,11 +94,30 @@ fn malformed_requests_unknown_paths_and_forbidden_origins_keep_their_status() {
         (upgrade("/elsewhere", origin), "404"),
         (upgrade("/", origin).replace("Version: 13", "Version: 12"), "426"),
         (upgrade("/", origin).replace("Upgrade\r\n", "x\r\n"), "400"),
+        (upgrade("/", origin).replace("GET", "PUT"), "405"),
+        (upgrade("/", &format!("{origin}X-Long: {}\r\n", "x".repeat(20_000))), "431"),
+        (upgrade("/", &format!("{origin}{}", "X-Many: 1\r\n".repeat(80))), "431"),
         (format!("GET / HTTP/1.1\r\nHost: a\r\n{origin}\r\n"), "401"),
     ] {
         let head = Client::tcp(server.address).request(&request);
         assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{head}");
     }
+}
+
+/// A response of a gate has what its status needs, whatever the gate has set.
+#[test]
+fn a_response_of_a_gate_says_when_to_return() {
+    let (server, _noted) = start_by_http();
+    for (token, status) in [("limited", 429), ("panic", 500), ("silent", 503)] {
+        let head =
+            Client::tcp(server.address).request(&upgrade("/", &format!("X-Token: {token}\r\n")));
+        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{head}");
+        expect_spread_retry(&head);
+    }
+    let head = Client::tcp(server.address).request(&upgrade("/", "X-Token: dated\r\n"));
+    assert_eq!(header(&head, "Retry-After"), Some("Sun, 06 Nov 1994 08:49:37 GMT"));
+    let head = Client::tcp(server.address).request(&upgrade("/", "X-Token: missing\r\n"));
+    assert_eq!(header(&head, "Retry-After"), None, "{head}");
 }
 
 #[test]

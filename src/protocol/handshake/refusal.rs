@@ -102,6 +102,8 @@ refusals! {
     Host = 403 "host" "host is not allowed";
     /// No route serves this path.
     NotFound = 404 "not_found" "no such path";
+    /// The route's gate hides this path from the client.
+    GateNotFound = 404 "gate_not_found" "no such path";
     /// A method that the path does not support, or an upgrade by another method than GET. The
     /// caller must add an `Allow` header, which depends on the path (RFC 9110, 15.5.6).
     Method = 405 "method" "method is not allowed here";
@@ -125,6 +127,12 @@ refusals! {
     SubjectFull = 429 "subject_full" "too many requests";
     /// Too many invalid credentials came from this address.
     GateFailures = 429 "auth_failures" "too many requests";
+    /// The route's gate has its own limit, which the client has reached.
+    GateLimited = 429 "gate_limited" "too many requests";
+    /// Calls of this address by requests without upgrade exceed the route's rate of messages.
+    MessagesPerAddress = 429 "messages_per_address" "too many requests";
+    /// Calls of this subject by requests without upgrade exceed the route's rate of messages.
+    MessagesPerSubject = 429 "messages_per_subject" "too many requests";
     /// The head exceeds its limit in bytes.
     HeadTooLong = 431 "head_too_long" "request head is too long";
     /// More headers than [`HEADERS_MAX`](super::HEADERS_MAX).
@@ -159,12 +167,20 @@ refusals! {
 
 impl Refusal {
     /// The headers that belong to the status, besides those of every response. The reactor adds
-    /// `Retry-After` to 429 and 503.
+    /// `Retry-After` where [`may_succeed_later`](Refusal::may_succeed_later).
     pub const fn headers(self) -> &'static [(&'static str, &'static str)] {
         match self.status() {
             401 => &[("WWW-Authenticate", "Bearer")],
             426 => &[("Upgrade", "websocket"), ("Sec-WebSocket-Version", VERSION)],
             _ => &[],
+        }
+    }
+
+    /// Whether the same request may succeed later: a limit was reached, or the server has failed.
+    pub const fn may_succeed_later(self) -> bool {
+        match self {
+            Refusal::TransferCoding => false,
+            _ => matches!(self.status(), 429 | 500..=599),
         }
     }
 }
@@ -199,6 +215,7 @@ mod tests {
         assert_eq!(Refusal::AddressFull.reason(), Refusal::Requests.reason());
         assert_eq!(Refusal::AddressFull.reason(), Refusal::SubjectFull.reason());
         assert_eq!(Refusal::AddressFull.reason(), Refusal::GateFailures.reason());
+        assert_eq!(Refusal::NotFound.reason(), Refusal::GateNotFound.reason());
         assert_eq!(Refusal::Origin.reason(), Refusal::Forbidden.reason());
     }
 }

@@ -9,7 +9,7 @@ use super::budget::{PRESENTED_BYTES_MAX, PRESENTED_MAX};
 use super::id::RouteId;
 
 /// A token that came in a message of an open connection, for a [`Gate`](crate::reactor::Gate).
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 #[non_exhaustive]
 pub struct TokenRequest<'a> {
     /// The token.
@@ -19,6 +19,14 @@ pub struct TokenRequest<'a> {
     /// The client's address. If a proxy in
     /// [`trusted_proxies`](field@super::settings::Settings::trusted_proxies) stated it, its port is 0.
     pub peer: SocketAddr,
+}
+
+/// Omits the token.
+impl fmt::Debug for TokenRequest<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("TokenRequest");
+        shown.field("route", &self.route).field("peer", &self.peer).finish_non_exhaustive()
+    }
 }
 
 /// Why a token was not passed to a gate.

@@ -287,7 +287,8 @@ impl Core {
         response: Option<Box<Response>>,
     ) {
         let own = || self.refusal_response(id, refusal);
-        let response = response.map_or_else(own, |response| *response);
+        let mut response = response.map_or_else(own, |response| *response);
+        self.add_retry_after(id, refusal, &mut response);
         if !gated.is_upgrade {
             return self.refuse_http(id, request, gated.route, refusal, response);
         }

@@ -24,23 +24,36 @@ impl Core {
     /// refusal by a rate as soon as that has a token, else at random.
     pub(crate) fn refusal_response(&mut self, id: ConnId, refusal: Refusal) -> Response {
         let mut response = Response::from(refusal);
-        if matches!(refusal.status(), 429 | 503) {
-            let wait = self.rate_wait(id, refusal).filter(|wait| !wait.is_zero());
-            // Rounded up: a client that returns after exactly this time is admitted.
-            let seconds = wait.map_or_else(
-                || u64::from(self.masks.retry_after_seconds()),
-                |wait| wait.as_secs() + u64::from(wait.subsec_nanos() > 0),
-            );
-            response.add("Retry-After", &seconds.to_string());
-        }
+        self.add_retry_after(id, refusal, &mut response);
         response
+    }
+
+    /// States when a client should return, if that is of use and the response does not.
+    pub(crate) fn add_retry_after(
+        &mut self,
+        id: ConnId,
+        refusal: Refusal,
+        response: &mut Response,
+    ) {
+        if !refusal.may_succeed_later() || response.header_value("Retry-After").is_some() {
+            return;
+        }
+        let wait = self.rate_wait(id, refusal).filter(|wait| !wait.is_zero());
+        // Rounded up: a client that returns after exactly this time is admitted.
+        let seconds = wait.map_or_else(
+            || u64::from(self.masks.retry_after_seconds()),
+            |wait| wait.as_secs() + u64::from(wait.subsec_nanos() > 0),
+        );
+        response.add("Retry-After", &seconds.to_string());
     }
 
     /// The time until the rate that refused a client has a token.
     fn rate_wait(&mut self, id: ConnId, refusal: Refusal) -> Option<Duration> {
         let conn = self.conns.get_mut(id)?;
         match refusal {
-            Refusal::Requests => Some(conn.handshake()?.requests_wait),
+            Refusal::Requests | Refusal::MessagesPerAddress | Refusal::MessagesPerSubject => {
+                Some(conn.handshake()?.requests_wait)
+            }
             Refusal::RateLimited => {
                 let client = SocketAddr::from(conn.peer).ip();
                 Some(self.admission.connection_wait(&self.settings, client, self.now))

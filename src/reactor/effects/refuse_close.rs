@@ -63,11 +63,9 @@ impl Core {
         if accept.write(&mut head, &deferred.digest, "").is_err() || !self.release_refused(id) {
             return false;
         }
-        let retry = response.header_value("Retry-After");
-        let retry = retry.filter(|_| code == CloseCode::TRY_AGAIN_LATER);
-        let text = match retry {
-            Some(seconds) => format!("{text}, retry in {seconds} s"),
-            None => text.to_owned(),
+        let text = match code == CloseCode::TRY_AGAIN_LATER {
+            true => format!("{text}, retry in {} s", self.retry_seconds(response)),
+            false => text.to_owned(),
         };
         self.abandon_exchange(id);
         self.queue_head(id, head);
@@ -88,6 +86,13 @@ impl Core {
         self.enqueue_read(id);
         self.arm(id);
         true
+    }
+
+    /// When the client of a refused upgrade should return. `Retry-After` may also be a date (RFC 9110,
+    /// 10.2.3), which pages do not need.
+    fn retry_seconds(&mut self, response: &Response) -> u32 {
+        let stated = response.header_value("Retry-After").and_then(|value| value.parse().ok());
+        stated.unwrap_or_else(|| self.masks.retry_after_seconds())
     }
 
     /// The 101 of a refused upgrade. It selects a subprotocol if the client offers some.

@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::mem;
 
+use crate::protocol::secret::Secret;
 use crate::reactor::api::budget::PRESENTED_MAX;
 use crate::reactor::api::id::{ConnId, GateId, ServiceId};
 use crate::reactor::api::outcome::Verdict;
@@ -23,7 +24,7 @@ pub(crate) struct Presented {
 #[derive(Debug)]
 enum Progress {
     /// The gate gets this token in the next mail phase.
-    Unasked(Box<str>),
+    Unasked(Secret<Box<str>>),
     /// The gate decides.
     Asked,
     /// The next mail phase carries the verdict out.
@@ -61,7 +62,7 @@ impl PresentedTokens {
         if self.by_conn.len() >= PRESENTED_MAX {
             return Err(PresentError::Full);
         }
-        let progress = Progress::Unasked(token.into());
+        let progress = Progress::Unasked(Secret(token.into()));
         self.by_conn.insert(id, Presented { gate, since: now, progress });
         Ok(())
     }
@@ -70,7 +71,7 @@ impl PresentedTokens {
     pub(crate) fn next(&mut self, id: ConnId) -> Option<(GateId, Next)> {
         let presented = self.by_conn.get_mut(&id)?;
         let next = match mem::replace(&mut presented.progress, Progress::Asked) {
-            Progress::Unasked(token) => Next::Ask(token),
+            Progress::Unasked(token) => Next::Ask(token.0),
             Progress::Decided(verdict) => Next::Apply(verdict),
             Progress::Asked => return None,
         };

@@ -76,8 +76,8 @@ impl Answer {
             },
             401 => refused(Refusal::Unauthorized, &answer),
             403 => refused(Refusal::Forbidden, &answer),
-            404 => refused(Refusal::NotFound, &answer),
-            429 => refused(Refusal::Requests, &answer),
+            404 => refused(Refusal::GateNotFound, &answer),
+            429 => refused(Refusal::GateLimited, &answer),
             status @ 300..500 => Answer::Undecided(Undecided::Status(status)),
             _ => Answer::Failed,
         };
