@@ -97,6 +97,8 @@ fn is_caused_by_request(refusal: Refusal) -> bool {
         Refusal::Full | Refusal::RouteFull | Refusal::OperatorsFull => false,
         Refusal::Pressure | Refusal::Reserved => false,
         Refusal::ShuttingDown | Refusal::OutOfResources => false,
+        // Only calls by POST: `rpc/calls.rs`.
+        Refusal::MessagesPerAddress | Refusal::MessagesPerSubject => false,
         // Only the header of a trusted proxy is read.
         Refusal::Forwarded => false,
         // Only the reverse proxy needs these.
@@ -107,6 +109,8 @@ fn is_caused_by_request(refusal: Refusal) -> bool {
         | Refusal::Forbidden
         | Refusal::SubjectFull
         | Refusal::GateFailures
+        | Refusal::GateNotFound
+        | Refusal::GateLimited
         | Refusal::GateTimeout
         | Refusal::GateFailed => false,
         // The request was forwarded: `pipe/dialling.rs`, `pipe/http/requests.rs`.

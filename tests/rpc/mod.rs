@@ -1,6 +1,7 @@
 //! The `rpc` service: JSON-RPC over WebSocket and HTTP, valid and malformed.
 
 mod answers;
+mod calls;
 mod chunked;
 mod cors;
 mod http;

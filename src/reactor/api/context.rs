@@ -37,7 +37,7 @@ use crate::reactor::parts::metrics::Metrics;
 /// | [`send`](Context::send), [`send_masked`](Context::send_masked), [`send_shared`](Context::send_shared), [`send_pieces`](Context::send_pieces), [`send_batch`](Context::send_batch), [`send_joined`](Context::send_joined), [`send_part`](Context::send_part), [`ping`](Context::ping) | [`SendOutcome::Gone`](crate::reactor::SendOutcome::Gone) |
 /// | [`pause`](Context::pause), [`resume`](Context::resume), [`charge`](Context::charge), [`close`](Context::close), [`abort`](Context::abort), [`accept`](Context::accept), [`respond`](Context::respond), [`refuse`](Context::refuse), [`end_response`](Context::end_response), [`verdict`](Context::verdict) | no effect |
 /// | `send_request`, `is_body_unread`, `keeps_alive`, `keep_idle` of the feature `proxy` | `false`, no effect |
-/// | [`has_memory`](Context::has_memory), [`hold`](Context::hold), [`begin_response`](Context::begin_response), [`redact`](Context::redact) | `false` |
+/// | [`has_memory`](Context::has_memory), [`hold`](Context::hold), [`begin_response`](Context::begin_response), [`redact`](Context::redact), [`admit_call`](Context::admit_call) | `false` |
 /// | [`queued_bytes`](Context::queued_bytes) | 0 |
 /// | [`record`](Context::record), [`peer`](Context::peer), [`trace`](Context::trace), [`deflate_terms`](Context::deflate_terms) | `None` |
 /// | [`identity`](Context::identity) | `None`; a gate sees those that it has determined |

@@ -33,7 +33,7 @@ pub(crate) struct Handshake {
     pub(crate) head: Secret<Vec<u8>>,
     /// Admission's refusal, if the connection was not admitted.
     pub(crate) refused: Option<Refusal>,
-    /// The time until `requests_per_address` admits a request, after a refusal by it.
+    /// The time until a rate of requests or of calls admits the next one, after a refusal by it.
     pub(crate) requests_wait: Duration,
     /// HTTP requests answered on this connection.
     pub(crate) answered: u8,

@@ -261,7 +261,11 @@ impl Core {
         }
         match decision {
             Decision::Respond(response) => self.respond(id, pending, response),
-            Decision::Refuse(refusal) => self.refuse(id, refusal, pending.head_only),
+            Decision::Refuse(refusal) => {
+                let mut response = self.refusal_response(id, refusal);
+                pending.cors.add_to(&mut response);
+                self.refuse_with(id, refusal, &response, pending.head_only);
+            }
             // Without an upgrade there is nothing to accept.
             Decision::Accept(_) | Decision::Defer => {
                 self.refuse(id, Refusal::Internal, pending.head_only);

@@ -4,6 +4,7 @@
 //! services.
 
 pub(super) mod accept;
+pub(super) mod call_rates;
 pub(super) mod client_address;
 pub(super) mod closing;
 pub(super) mod commands;

@@ -12,7 +12,7 @@ use crate::reactor::Reactor;
 use crate::reactor::api::budget::SHORT_READ_BYTES;
 use crate::reactor::api::close_reason::{CloseReason, Excess};
 use crate::reactor::api::id::ConnId;
-use crate::reactor::api::settings::{Limit, OverRate};
+use crate::reactor::api::settings::{Limit, OverRate, Settings};
 use crate::reactor::api::time::Time;
 use crate::reactor::conn::connection::Connection;
 use crate::reactor::conn::pause::PauseOwner;
@@ -95,18 +95,10 @@ impl Core {
         if !limits.is_any() {
             return;
         }
-        let address = SocketAddr::from(conn.peer).ip();
-        let is_exempt =
-            is_in(&settings.exempt, address) || is_in(&settings.trusted_proxies, address);
-        let of_address = || (!is_exempt).then(|| Owner::Address(counted_address(address)));
-        let of_subject = || subject(conn);
         let shared = SharedRate::ALL.map(|rate| {
             limits.shared[rate as usize]?;
-            let owner = match rate {
-                SharedRate::MessagesPerAddress | SharedRate::BytesPerAddress => of_address(),
-                SharedRate::MessagesPerSubject => of_subject(),
-            };
-            Some(shared_rates.enter(Key { rate, route, owner: owner? }, *now))
+            let owner = owner(conn, rate, settings)?;
+            Some(shared_rates.enter(Key { rate, route, owner }, *now))
         });
         conn.cold().rates = Some(Box::new(ConnRates::new(shared)));
     }
@@ -446,6 +438,16 @@ impl Core {
         rates.dry_until = until;
         self.count_dry(id, limit);
     }
+}
+
+/// Whose bucket of a rate a connection shares; `None`: the rate does not apply to it.
+pub(crate) fn owner(conn: &Connection, rate: SharedRate, settings: &Settings) -> Option<Owner> {
+    if rate == SharedRate::MessagesPerSubject {
+        return subject(conn);
+    }
+    let address = SocketAddr::from(conn.peer).ip();
+    let is_exempt = is_in(&settings.exempt, address) || is_in(&settings.trusted_proxies, address);
+    (!is_exempt).then(|| Owner::Address(counted_address(address)))
 }
 
 /// The subject of a connection with an identity.

@@ -142,6 +142,12 @@ impl Bucket {
         usize::try_from(tokens).unwrap_or(usize::MAX)
     }
 
+    /// The time until it has a token, tokens that it owes included; zero if it has one.
+    pub(crate) fn wait_for_token(self, pace: &Pace, now: Time) -> Duration {
+        let missing = self.missing(now).saturating_add(pace.cost(1));
+        Duration::from_nanos(missing.saturating_sub(pace.capacity))
+    }
+
     /// Takes tokens that were used already: it may owe some afterwards.
     #[inline]
     pub(crate) fn spend(&mut self, pace: &Pace, tokens: usize, now: Time) {

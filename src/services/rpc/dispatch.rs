@@ -36,9 +36,13 @@ impl<B: Backend> Rpc<B> {
         } else {
             cost += self.answer(cx, origin, request::single(text, bounds), reply);
         }
-        // The loop has counted the message itself.
-        if cost > 1 {
-            cx.charge(origin.conn, cost - 1);
+        let counted = match origin.transport {
+            // The loop has counted the message itself.
+            Transport::WebSocket => 1,
+            Transport::Http => 0,
+        };
+        if cost > counted {
+            cx.charge(origin.conn, cost - counted);
         }
         self.report_feeds(cx);
     }

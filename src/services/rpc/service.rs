@@ -179,6 +179,9 @@ impl<B: Backend + 'static> Service for Rpc<B> {
         if !is_json(request.http) {
             return Some(Response::text(415, "Content-Type must be application/json"));
         }
+        if !cx.admit_call(conn) {
+            return None;
+        }
         let text = simdutf8::basic::from_utf8(request.body).unwrap_or_default();
         let origin = Origin { conn, transport: Transport::Http };
         let mut reply = self.new_reply();

@@ -97,13 +97,15 @@ with_setters! {
         pub bytes_rate: Option<Rate> = None,
         /// Like [`messages_rate`](field@RouteSettings::messages_rate), for all connections from one
         /// address (IPv6: one /64) to this route. Addresses in
-        /// [`exempt`](field@super::Settings::exempt) are not limited.
+        /// [`exempt`](field@super::Settings::exempt) are not limited. Calls of JSON-RPC by POST take
+        /// tokens, too, and get 429 without any; other requests without upgrade do not.
         pub messages_rate_per_address: Option<Rate> = None,
         /// Like [`bytes_rate`](field@RouteSettings::bytes_rate), for all connections from one address
         /// to this route.
         pub bytes_rate_per_address: Option<Rate> = None,
         /// Like [`messages_rate`](field@RouteSettings::messages_rate), for all connections of one subject
         /// of the route's gate to this route. Connections without an identity are not limited by it.
+        /// Calls of JSON-RPC by POST count as for the address.
         pub messages_rate_per_subject: Option<Rate> = None,
         /// What happens to a connection above one of these rates.
         pub over: OverRate = OverRate::Pause,
