@@ -24,6 +24,9 @@ use crate::config::{Config, Dates, Gates, RelayConfig, RouteService, Sources, St
 /// A configuration that is being read, and one that waits: more signals are equal to one.
 const READS_MAX: usize = 2;
 
+/// What a line about a route says that the gates of the new file would allow.
+const RUNNING_GATE: &str = "the gate that runs until a restart does not fit";
+
 /// What a reload reaches.
 #[derive(Debug, Default)]
 pub(crate) struct Targets {
@@ -124,7 +127,7 @@ impl Reload {
             warn!("needs a restart: {line}");
         }
         if let Err(why) = self.reload_proxy(&config, pools) {
-            return self.refuse(why);
+            return self.refuse(&why);
         }
         self.reload_relays(relays);
         self.trust(cx, &config);
@@ -178,6 +181,10 @@ impl Reload {
                 error!(path = path; "limits not changed: a new gate needs a restart");
                 continue;
             };
+            if let Err(error) = new.check_access(&self.running.auths) {
+                error!(path = path; "limits not changed: {RUNNING_GATE}: {error}");
+                continue;
+            }
             match cx.set_route(*id, settings) {
                 Ok(()) => {
                     running.settings.clone_from(&new.settings);
@@ -204,11 +211,7 @@ impl Reload {
     }
 
     /// Passes pools and routes to the proxy.
-    fn reload_proxy(
-        &mut self,
-        config: &Config,
-        pools: Vec<LoadedPool>,
-    ) -> Result<(), &'static str> {
+    fn reload_proxy(&mut self, config: &Config, pools: Vec<LoadedPool>) -> Result<(), String> {
         let Some(targets) = self.targets.get() else {
             return Ok(());
         };
@@ -223,9 +226,12 @@ impl Reload {
                 && !taken.contains(route.path.as_str())
             {
                 let limits = route.limits(&targets.gates);
+                let limits = limits.ok_or("a new gate needs a restart")?;
+                let checked = route.check_access(&self.running.auths);
+                checked.map_err(|error| format!("{}: {RUNNING_GATE}: {error}", route.path))?;
                 routes.push(ProxyRoute {
                     path: route.path.clone(),
-                    limits: limits.ok_or("a new gate needs a restart")?,
+                    limits,
                     settings: settings.clone(),
                 });
                 running.push(route.clone());

@@ -97,6 +97,15 @@ impl RouteConfig {
         }
     }
 
+    /// Checks who may use it, against the gates of its file. A reload also checks it against those that
+    /// run, which need a restart to change.
+    pub(crate) fn check_access(&self, auths: &[AuthConfig]) -> Result<(), AccessError> {
+        match self.service {
+            RouteService::Auth => self.access.check_refresh(auths),
+            _ => self.access.check(&self.settings, auths),
+        }
+    }
+
     pub(crate) fn is_proxy(&self) -> bool {
         self.service.kind() == ServiceKind::Proxy
     }
@@ -183,10 +192,7 @@ pub(super) fn routes(
         let pattern = match check(&route, settings).and_then(|pattern| {
             check_pool(&route, known.pools)?;
             check_relay(&route, known.relays)?;
-            let checked = match route.service {
-                RouteService::Auth => route.access.check_refresh(known.auths),
-                _ => route.access.check(&route.settings, known.auths),
-            };
+            let checked = route.check_access(known.auths);
             checked.map_err(|error| RouteConfigError::Access(route.path.clone(), error))?;
             Ok(pattern)
         }) {

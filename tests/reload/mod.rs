@@ -4,6 +4,7 @@
 
 mod busy;
 mod check;
+mod gates;
 mod operators;
 mod routes;
 mod running;

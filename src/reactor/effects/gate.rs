@@ -136,7 +136,11 @@ impl Reactor {
         };
         conn.phase = Phase::Handshake;
         conn.set_registration(Registration::Admitted);
-        let verdict = verdict.unwrap_or(Verdict::Refuse(Refusal::GateTimeout, None));
+        let verdict = match self.core.router.settings(gated.route).gate == Some(gated.gate) {
+            true => verdict.unwrap_or(Verdict::Refuse(Refusal::GateTimeout, None)),
+            // The route has another gate since a reload.
+            false => Verdict::Refuse(Refusal::GateFailed, None),
+        };
         self.apply_verdict(id, &gated, verdict, &head, &[]);
         self.core.charge_input_or_close(id);
         self.core.arm(id);
