@@ -2,6 +2,7 @@
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::gated::{TestFile, status_of};
 use super::tokens::{SECRET, claims, hs256, now, valid};
@@ -86,6 +87,46 @@ fn outcomes_and_the_cache_are_counted() {
     assert_eq!(gated.admin.metric("weir_auth_keys_total", &["outcome=\"failure\""]), 0.0);
     let log = gated.process.stop();
     assert!(log.contains("token refused: aud is missing, or does not name"), "{log}");
+}
+
+#[test]
+fn connections_with_an_identity_are_counted_and_logged_with_their_subject() {
+    let gated = Gated::new();
+    let mut clients = [user(""), user(r#","jti":"2""#)].map(|token| gated.open(&token).1);
+    let identities = |number| gated.admin.await_metric("weir_identities", &[], number);
+    identities(2.0);
+    clients[0].raw(b"\xff");
+    assert_eq!(clients[0].expect_close().0, 1002);
+    drop(clients);
+    identities(0.0);
+    let log = gated.process.stop();
+    let line = log.lines().find(|line| line.contains("ended: protocol 1002")).expect(&log);
+    assert!(line.contains("subject=ann"), "{line}");
+}
+
+/// The gate admits an expired token within `leeway`, and so does the end of a connection.
+#[test]
+fn a_connection_ends_with_its_token_and_the_leeway() {
+    let gated = Gated::new();
+    let exp = now() + 1;
+    let token = hs256(&format!(r#"{{"sub":"ann","role":"user","exp":{exp}}}"#));
+    let (status, mut client) = gated.open(&token);
+    assert_eq!(status, 101);
+    assert_eq!(client.expect_close(), (3000, "token expired".to_owned()));
+    let ended = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    assert!(ended >= Duration::from_secs(exp + 2), "{ended:?} is before {exp} and 2 s");
+}
+
+/// A claim wishes a priority; the route's `priority_max` is high.
+#[test]
+fn a_token_sets_the_priority_of_its_connection_up_to_that_of_the_route() {
+    let gated = Gated::new();
+    let wish = |priority: &str| gated.open(&user(&format!(r#","priority":"{priority}""#))).1;
+    let _clients = [wish("low"), wish("critical"), wish("urgent"), wish("high")];
+    for (priority, number) in [("low", 1.0), ("normal", 1.0), ("high", 2.0), ("critical", 0.0)] {
+        let label = format!("priority=\"{priority}\"");
+        assert_eq!(gated.admin.metric("weir_priority_connections", &[&label]), number, "{label}");
+    }
 }
 
 #[test]

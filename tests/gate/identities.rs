@@ -63,6 +63,7 @@ fn a_connection_ends_when_its_identity_expires() {
     for (gate, expected) in [
         (GateSettings::default(), CloseCode::UNAUTHORIZED),
         (GateSettings::default().expired_code(code), code),
+        (GateSettings::default().expired_code(CloseCode::POLICY), CloseCode::POLICY),
     ] {
         let gate = gate.expired_grace(Duration::from_millis(100));
         let (server, noted) = gated(Settings::default(), gate, RouteSettings::default());

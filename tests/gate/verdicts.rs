@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use weir::protocol::Message;
 use weir::protocol::handshake::{Refusal, Response};
-use weir::reactor::settings::{GateSettings, RouteSettings, Settings};
+use weir::reactor::settings::{GateSettings, Rate, RouteSettings, Settings};
 use weir::reactor::{
     CloseReason, ConnId, Context, Decision, HttpRequest, Page, RouteError, RouteId, Service,
     UpgradeRequest,
@@ -292,6 +292,7 @@ fn nothing_is_read_before_the_verdict() {
 fn host_path_origin_and_rates_are_checked_before_the_gate() {
     let origins = vec!["https://good.example".to_owned()];
     let route = RouteSettings::default().origins(origins);
+    let route = route.requests_per_address(Rate { per_second: 0.0001, burst: 4 });
     let (server, noted) = gated(Settings::default(), GateSettings::default(), route);
     for lines in ["Origin: https://evil.example\r\n", ""] {
         let lines = format!("{lines}X-Token: ann\r\n");
@@ -302,11 +303,36 @@ fn host_path_origin_and_rates_are_checked_before_the_gate() {
     }
     assert!(noted.try_iter().next().is_none());
     let lines = "Origin: https://good.example\r\n";
-    let head =
-        Client::tcp(server.address).request(&format!("GET / HTTP/1.1\r\nHost: a\r\n{lines}\r\n"));
-    assert!(head.starts_with("HTTP/1.1 401 "), "{head}");
-    let allowed = header(&head, "Access-Control-Allow-Origin");
-    assert_eq!((allowed, header(&head, "Vary")), (Some("https://good.example"), Some("Origin")));
+    for (token, status) in [("", "401"), ("X-Token: forbid\r\n", "403")] {
+        let request = format!("GET / HTTP/1.1\r\nHost: a\r\n{lines}{token}\r\n");
+        let head = Client::tcp(server.address).request(&request);
+        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{head}");
+        let allowed = header(&head, "Access-Control-Allow-Origin");
+        assert_eq!(allowed, Some("https://good.example"), "{head}");
+        assert_eq!(header(&head, "Vary"), Some("Origin"));
+        assert!(matches!(next(&noted), Noted::Asked(_)));
+    }
+    // The last two requests have used up the tokens.
+    for request in [upgrade("/", lines), format!("GET / HTTP/1.1\r\nHost: a\r\n{lines}\r\n")] {
+        let head = Client::tcp(server.address).request(&request);
+        assert!(head.starts_with("HTTP/1.1 429 "), "{head}");
+    }
+    assert!(noted.try_iter().next().is_none());
+}
+
+/// An identity ends with the response of its request: its expiry before that ends nothing.
+#[test]
+fn a_request_without_upgrade_does_not_expire() {
+    let (server, noted) = start();
+    let mut client = Client::tcp(server.address);
+    client.raw(post("ann;exp=50", "Expect: 100-continue\r\n", "").replace(": 0", ": 5").as_bytes());
+    assert_eq!(client.head(), "HTTP/1.1 100 Continue\r\n\r\n");
+    std::thread::sleep(Duration::from_millis(400));
+    client.raw(b"hello");
+    assert!(client.answer().0.starts_with("HTTP/1.1 200 "));
+    let Noted::Passed { subject, .. } = next_after_asked(&noted) else { panic!() };
+    assert_eq!(subject.as_deref(), Some("ann"));
+    assert!(server.stop().ends.get("expired").is_none());
 }
 
 #[test]

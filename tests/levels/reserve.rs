@@ -1,11 +1,12 @@
 //! The reserve: the last connections are for high and critical priorities.
 
 use weir::protocol::handshake::Refusal;
-use weir::reactor::settings::{RouteSettings, Settings};
+use weir::reactor::settings::{GateSettings, RouteSettings, Settings};
 
 use super::{Loaded, by_memory};
+use crate::gate::scripted;
 use crate::handshake::expect_refusal;
-use crate::support::{ByHand, Client, header, upgrade};
+use crate::support::{ByHand, Client, Watched, header, upgrade};
 
 /// Four connections for all, of which the test's own is one, and four in reserve. The limit on connections
 /// raises no level.
@@ -93,4 +94,26 @@ fn without_high_priorities_nothing_is_reserved() {
     });
     let _clients: Vec<Client> = (0..8).map(|_| server.open("/")).collect();
     refused(&mut server, "/", Refusal::Full);
+}
+
+/// A gate may give a client a high priority. The reserve is then 5 %, one of twenty.
+#[test]
+fn a_gate_switches_the_reserve_on() {
+    for has_gate in [false, true] {
+        let settings = Settings::default().connections_max(20);
+        let mut server = ByHand::new(settings, |reactor| {
+            let gate = reactor.add_gate(scripted(), GateSettings::default()).unwrap();
+            let service = reactor.add_service(Watched::echo().0).unwrap();
+            let gated = RouteSettings::default().gate(gate);
+            if has_gate {
+                reactor.add_route("/gated", service, gated).unwrap();
+            }
+            reactor.add_route("/normal", service, RouteSettings::default()).unwrap();
+        });
+        let mut clients: Vec<Client> = (0..19).map(|_| server.open("/normal")).collect();
+        match has_gate {
+            true => refused(&mut server, "/normal", Refusal::Reserved),
+            false => clients.push(server.open("/normal")),
+        }
+    }
 }
