@@ -17,7 +17,9 @@ use weir::services::auth::settings::OnFailure;
 use weir::services::auth::{Hook, HookSettings};
 
 use super::gated::{Seen, TestFile, challenge, report, response, status_of};
-use crate::support::{Client, DEADLINE, Server, TEXT, eventually, expect_spread_retry, header, upgrade};
+use crate::support::{
+    Client, DEADLINE, Server, TEXT, eventually, expect_spread_retry, header, upgrade,
+};
 
 /// A hook that reports the head of each request and sends these bytes.
 pub struct HookServer {

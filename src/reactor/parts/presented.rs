@@ -34,7 +34,7 @@ enum Progress {
 /// What comes next for a token.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Next {
-    Ask(Box<str>),
+    Ask(Secret<Box<str>>),
     Apply(Verdict),
 }
 
@@ -71,7 +71,7 @@ impl PresentedTokens {
     pub(crate) fn next(&mut self, id: ConnId) -> Option<(GateId, Next)> {
         let presented = self.by_conn.get_mut(&id)?;
         let next = match mem::replace(&mut presented.progress, Progress::Asked) {
-            Progress::Unasked(token) => Next::Ask(token.0),
+            Progress::Unasked(token) => Next::Ask(token),
             Progress::Decided(verdict) => Next::Apply(verdict),
             Progress::Asked => return None,
         };
@@ -132,7 +132,7 @@ mod tests {
         assert_eq!(tokens.add(id, GATE, "a", Time::ZERO), Ok(()));
         assert_eq!(tokens.add(id, GATE, "b", Time::ZERO), Err(PresentError::Pending));
         assert!(!tokens.decide(GATE.service(), id, refuse()), "the gate does not know it yet");
-        assert_eq!(tokens.next(id), Some((GATE, Next::Ask("a".into()))));
+        assert_eq!(tokens.next(id), Some((GATE, Next::Ask(Secret("a".into())))));
         assert_eq!(tokens.next(id), None);
         assert!(!tokens.decide(ServiceId(4), id, refuse()), "another gate");
         assert!(tokens.decide(GATE.service(), id, refuse()));
