@@ -18,3 +18,4 @@ mod rooms;
 mod secrets;
 mod steps;
 pub mod tokens;
+mod turns;

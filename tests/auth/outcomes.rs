@@ -122,7 +122,8 @@ fn each_outcome_of_a_hook_is_counted() {
     let waiting: Vec<Client> = (0..300).map(ask).collect();
     crate::support::eventually(|| gates.count("hook", "hook_full") > 0.0, "the queue is full");
     drop(waiting);
-    gates.process.stop();
+    let log = gates.process.stop();
+    assert!(log.contains("after an answer of the hook: status 302 is no decision"), "{log}");
 }
 
 #[test]

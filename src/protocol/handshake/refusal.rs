@@ -66,7 +66,8 @@ refusals! {
     Forwarded = 400 "forwarded" "malformed Forwarded";
     /// A path with a segment `.` or `..`, encoded or not, on its way to an upstream.
     DotSegment = 400 "dot_segment" "path has a dot segment";
-    /// A path that an upstream may take for that of another route, or that has an encoded NUL.
+    /// A path that an upstream may take for that of another route, or for another than the gate of the
+    /// route has seen; or one with an encoded NUL.
     AmbiguousPath = 400 "ambiguous_path" "path can be read as another one";
     /// Connection names a header that must be forwarded (RFC 9110, 7.6.1).
     Nominated = 400 "nominated" "Connection names a header that must be forwarded";

@@ -36,7 +36,8 @@ pub(super) struct Question {
 impl Question {
     /// # Errors
     /// [`Refusal::AmbiguousPath`]: the request goes to an upstream that may read another path than the
-    /// hook.
+    /// hook. [`Refusal::Header`]: its credentials are no ASCII (RFC 9110, 11.4), which the HTTP client
+    /// does not send; that would count as a failure of the hook.
     pub(super) fn new(
         request: &GateRequest<'_>,
         forwarded: &[HookHeader],
@@ -55,6 +56,9 @@ impl Question {
         for (name, value) in http.all_headers() {
             let name = name.to_ascii_lowercase();
             if forwarded.iter().any(|wanted| wanted.0 == name) {
+                if name == "authorization" && !value.is_ascii() {
+                    return Err(Refusal::Header);
+                }
                 headers.push((name, value.to_vec()));
             }
         }

@@ -110,6 +110,33 @@ fn a_gate_has_one_timer_however_often_keys_are_loaded() {
     fs::remove_file(&path).unwrap();
 }
 
+/// Whether the loop, which has no other timer, looks at the keys after this time.
+fn is_about(wait: Duration, seconds: u64) -> bool {
+    // A timer fires up to 128 ms late.
+    let expected = Duration::from_secs(seconds);
+    expected <= wait && wait < expected + Duration::from_millis(200)
+}
+
+#[test]
+fn a_file_is_read_each_minute_and_a_server_asked_each_10_s_without_keys() {
+    let path = std::env::temp_dir().join(format!("weir-jwks-next-{}", std::process::id()));
+    fs::write(&path, Signer::new().jwks("1")).unwrap();
+    let (mut reactor, service) = reactor();
+    let mut jwt = gate(&path);
+    fs::remove_file(&path).unwrap();
+    jwt.on_start(&mut reactor.context(service));
+    assert!(is_about(reactor.wait(), 60), "{:?}", reactor.wait());
+
+    // Nobody serves these keys.
+    let settings = JwtSettings::new(vec![Algorithm::EdDsa]).audience(Audience::Any);
+    let settings = settings.keys("https://127.0.0.1:1/".parse::<KeySource>().unwrap());
+    let (mut reactor, service) = self::reactor();
+    let mut jwt = Jwt::new("users", &settings).unwrap();
+    jwt.on_start(&mut reactor.context(service));
+    reload(&mut jwt, &mut reactor, service);
+    assert!(is_about(reactor.wait(), 10), "{:?}", reactor.wait());
+}
+
 #[test]
 fn signatures_of_one_turn_are_bounded_and_known_tokens_need_none() {
     let path = std::env::temp_dir().join(format!("weir-turn-{}", std::process::id()));
