@@ -12,7 +12,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use mio::Registry;
 
-use super::api::budget::{RATE_ADDRESSES_MAX, RATE_SHARED_MAX, TABLE_SLOTS_RESERVED_MAX};
+use super::api::budget::{
+    DECISION_WORK, HEAD_WORK, RATE_ADDRESSES_MAX, RATE_SHARED_MAX, TABLE_SLOTS_RESERVED_MAX,
+};
 use super::api::handle::Commands;
 use super::api::id::{ConnId, GateId, ServiceId};
 use super::api::outcome::Decision;
@@ -62,6 +64,16 @@ pub(super) enum Decided {
     Presented(ConnId),
     /// The identity of a connection was replaced.
     Identity(ConnId),
+}
+
+impl Decided {
+    /// The work of carrying it out. Only that of a request sends a response.
+    pub(super) fn work(&self) -> usize {
+        match self {
+            Decided::Request(..) | Decided::Verdict(_) => DECISION_WORK,
+            Decided::SignOut(_) | Decided::Presented(_) | Decided::Identity(_) => HEAD_WORK,
+        }
+    }
 }
 
 /// A subject that is being signed out.

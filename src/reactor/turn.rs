@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use super::Reactor;
 use super::api::budget::{
-    DECISIONS_MIN, FLUSHES, HANDLER_WORK, HEAD_WORK, MAIL_WORK, MAILS, READ_WORK, TIMER_GRACE,
-    TIMER_LATE, TIMERS,
+    DECISIONS_MIN, FLUSHES, HANDLER_WORK, MAIL_WORK, MAILS, READ_WORK, TIMER_GRACE, TIMER_LATE,
+    TIMERS,
 };
 use super::api::id::{ServiceId, Source};
 use super::api::outcome::More;
@@ -221,7 +221,7 @@ impl Reactor {
             let Some(decided) = self.core.queues.decisions.pop_front() else {
                 return;
             };
-            self.core.work.spend(HEAD_WORK);
+            self.core.work.spend(decided.work());
             self.carry_out(decided);
         }
     }
