@@ -11,7 +11,7 @@ use weir::services::auth::HookSettings;
 use weir::services::auth::settings::OnFailure;
 
 use super::gated::{response, status_of};
-use super::hooks::{Answer, HookServer, hooked, ok, refusing, status};
+use super::hook_server::{Answer, HookServer, hooked, ok, refusing, status};
 use crate::support::{Client, upgrade};
 
 /// More answers than a breaker needs to open.

@@ -14,7 +14,7 @@ use weir::services::Echo;
 use weir::services::auth::{AuthCounts, AuthOutcome, Hook, HookSettings};
 
 use super::gated::{response, status_of};
-use super::hooks::{Answer, HookServer, hooked, ok};
+use super::hook_server::{Answer, HookServer, hooked, ok};
 use crate::support::{ByHand, Client, crowd, expect_spread_retry, upgrade};
 
 /// Longer than any test: no request is refused because of it.

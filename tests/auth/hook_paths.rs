@@ -9,7 +9,7 @@ use weir::reactor::{ConnId, Context, HeadDecision, RequestHead, Service};
 use weir::services::auth::Hook;
 
 use super::gated::{Reporter, report, response, status_of};
-use super::hooks::{HookServer, hooked, ok};
+use super::hook_server::{HookServer, hooked, ok};
 use crate::support::{Client, DEADLINE, Server, header};
 
 /// Stands for the reverse proxy: forwards nothing, and accepts all requests.

@@ -8,6 +8,7 @@ pub mod gated;
 mod hook_answers;
 mod hook_limits;
 mod hook_paths;
+mod hook_server;
 mod hooks;
 mod keys;
 mod outcomes;

@@ -1,7 +1,7 @@
 //! All outcomes of gates, as the metrics of the real binary show them.
 
 use super::gated::{TestFile, status_of};
-use super::hooks::{Answer, HookServer, refusing};
+use super::hook_server::{Answer, HookServer, refusing};
 use super::tokens::{Ed25519, SECRET, claims, hs256, jwks, now, signed};
 use crate::binary::File;
 use crate::support::{Admin, Client, Process, upgrade, weir};

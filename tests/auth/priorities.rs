@@ -8,7 +8,7 @@ use weir::reactor::{ConnId, Context, Gate, GateId, Priority, Reactor, Service};
 use weir::services::auth::{Hook, Jwt};
 
 use super::gated::{hmac, status_of};
-use super::hooks::{Answer, HookServer, ok};
+use super::hook_server::{Answer, HookServer, ok};
 use super::tokens::{claims, hs256};
 use crate::support::{Client, DEADLINE, Server, upgrade};
 
