@@ -22,6 +22,7 @@ use super::api::settings::Settings;
 use super::api::time::Time;
 use super::conn::connection::Connection;
 use super::conn::outboxes::Outboxes;
+use super::conn::queues::Queue;
 use super::conn::table::Conns;
 use super::parts::admission::Admission;
 use super::parts::date::DateCache;
@@ -128,8 +129,8 @@ impl Queues {
     /// Queues a connection for the flush phase.
     #[inline(always)]
     pub(super) fn enqueue_flush(&mut self, id: ConnId, conn: &mut Connection) {
-        if !conn.in_flush_queue {
-            conn.in_flush_queue = true;
+        if !conn.queues.has(Queue::Flush) {
+            conn.queues.enter(Queue::Flush);
             self.flush.push_back(id);
         }
     }
@@ -305,7 +306,7 @@ impl Core {
         if let Some(conn) = self.conns.get_mut(id)
             && conn.should_read()
         {
-            conn.in_read_queue = true;
+            conn.queues.enter(Queue::Read);
             self.queues.read.push_back(id);
         }
     }
@@ -323,7 +324,7 @@ impl Core {
         for (id, conn) in self.conns.iter() {
             let is_member = conn.batch.is_some();
             debug_assert!(!is_member || conn.outbox.is_empty(), "{id}: a batch and an outbox");
-            if !conn.in_read_queue && !conn.in_flush_queue {
+            if !conn.queues.has(Queue::Read) && !conn.queues.has(Queue::Flush) {
                 let measured = conn.measure_input();
                 debug_assert_eq!(conn.input_bytes as usize, measured, "{id}: input: {conn:?}");
                 #[cfg(feature = "proxy")]

@@ -18,6 +18,7 @@ use super::heartbeat::HeartbeatState;
 use super::outboxes::output::Output;
 use super::pause::Pauses;
 use super::phase::{AdmissionState, Phase, Registration};
+use super::queues::InQueues;
 use crate::protocol::{Decoder, Message, Role};
 use crate::reactor::api::close_reason::CloseReason;
 use crate::reactor::api::id::{ConnId, RouteId, ServiceId};
@@ -81,10 +82,8 @@ pub(crate) struct Connection {
     /// The owners of pauses of reading.
     pub(crate) pauses: Pauses,
     pub(super) admission: AdmissionState,
-    /// Invariant: set exactly while it is in the read queue.
-    pub(crate) in_read_queue: bool,
-    /// Invariant: set exactly while it is in the flush queue.
-    pub(crate) in_flush_queue: bool,
+    /// The queues that it is in.
+    pub(crate) queues: InQueues,
 }
 
 /// Size of a connection, and so of its slot in the table. With debug assertions mio also stores the
@@ -136,8 +135,7 @@ impl Connection {
             read_closed: false,
             pauses: Pauses::default(),
             admission: AdmissionState::new(Quota::Clients, Registration::Admitted),
-            in_read_queue: false,
-            in_flush_queue: false,
+            queues: InQueues::default(),
         }
     }
 

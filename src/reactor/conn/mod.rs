@@ -29,6 +29,7 @@ pub(super) mod phase;
 pub(super) mod pipe;
 #[cfg_attr(not(feature = "proxy"), path = "../without/conn/piped.rs")]
 pub(super) mod piped;
+pub(super) mod queues;
 pub(super) mod rated;
 pub(super) mod rates;
 #[cfg_attr(not(feature = "proxy"), path = "../without/conn/relayed.rs")]

@@ -22,6 +22,7 @@ use crate::reactor::api::id::{ConnId, ServiceId};
 use crate::reactor::api::time::Time;
 use crate::reactor::conn::connection::Connection;
 use crate::reactor::conn::phase::{Input, Phase};
+use crate::reactor::conn::queues::Queue;
 use crate::reactor::conn::unread::Unread;
 use crate::reactor::core::Core;
 use crate::reactor::parts::metrics::Metrics;
@@ -45,7 +46,7 @@ impl Reactor {
         let Some(conn) = self.core.conns.get_mut(id) else {
             return;
         };
-        conn.in_read_queue = false;
+        conn.queues.leave(Queue::Read);
         if !conn.takes_input() {
             return;
         }

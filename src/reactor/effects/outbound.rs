@@ -24,6 +24,7 @@ use crate::reactor::conn::outbox::pressure::Pressure;
 use crate::reactor::conn::outbox::spares::SpareQueues;
 use crate::reactor::conn::outbox::{Flushed, Outbox};
 use crate::reactor::conn::phase::{Input, Phase};
+use crate::reactor::conn::queues::Queue;
 use crate::reactor::core::Core;
 
 impl Core {
@@ -34,7 +35,7 @@ impl Core {
         let Some(conn) = self.conns.get_mut(id) else {
             return;
         };
-        conn.in_flush_queue = false;
+        conn.queues.leave(Queue::Flush);
         if !conn.is_open() {
             return self.flush_unopened(id);
         }

@@ -19,6 +19,7 @@ use crate::reactor::api::id::ConnId;
 use crate::reactor::api::settings::TlsSettings;
 use crate::reactor::conn::connection::Connection;
 use crate::reactor::conn::phase::{Input, Phase, Registration};
+use crate::reactor::conn::queues::Queue;
 use crate::reactor::conn::unread::Unread;
 use crate::reactor::core::Core;
 use crate::reactor::parts::admission::Quota;
@@ -57,7 +58,7 @@ impl Reactor {
         let alive = |id| conns.get(id).is_some();
         if let Some(id) = tls.handshakes.next_refused(*now, alive) {
             if let Some(conn) = conns.get_mut(id) {
-                conn.in_read_queue = false;
+                conn.queues.leave(Queue::Read);
             }
             self.read_session(id);
             self.core.after_read(id);
@@ -112,7 +113,7 @@ impl Core {
             && !conn.discards_input()
             && conn.session().is_some_and(|session| session.is_handshaking());
         if is_parked {
-            conn.in_read_queue = true;
+            conn.queues.enter(Queue::Read);
             self.tls.handshakes.park(id);
             self.metrics.tls_handshakes_deferred += 1;
         }
