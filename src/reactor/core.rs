@@ -181,8 +181,8 @@ pub(super) struct Core {
     pub(super) shared_rates: SharedRates,
     /// Connections that a rate pauses.
     pub(super) throttled: usize,
-    /// The connection with rates that is being read.
-    pub(super) rated_read: Option<ConnId>,
+    /// The serial of the connection with rates that is being read; 0 without one.
+    pub(super) rated_serial: u32,
     /// The Sec-WebSocket-Keys of recent upgrades, if `key_reuse_window` is set.
     pub(super) handshake_keys: RecentKeys,
     /// How many log lines about peers are allowed.
@@ -260,7 +260,7 @@ impl Core {
             admission: Admission::new(&settings, RATE_ADDRESSES_MAX),
             shared_rates: SharedRates::new(RATE_SHARED_MAX),
             throttled: 0,
-            rated_read: None,
+            rated_serial: 0,
             handshake_keys: RecentKeys::default(),
             log_limits: LineLimits::default(),
             observed: None,

@@ -8,6 +8,7 @@ mod crowds;
 mod dry;
 mod limits;
 mod over;
+mod plenty;
 mod reading;
 mod shared;
 

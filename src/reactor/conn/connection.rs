@@ -19,6 +19,7 @@ use super::outboxes::output::Output;
 use super::pause::Pauses;
 use super::phase::{AdmissionState, Phase, Registration};
 use super::queues::InQueues;
+use super::rates::FastRead;
 use crate::protocol::{Decoder, Message, Role};
 use crate::reactor::api::close_reason::CloseReason;
 use crate::reactor::api::id::{ConnId, RouteId, ServiceId};
@@ -81,6 +82,7 @@ pub(crate) struct Connection {
     pub(crate) read_closed: bool,
     /// The owners of pauses of reading.
     pub(crate) pauses: Pauses,
+    pub(crate) fast_read: FastRead,
     pub(super) admission: AdmissionState,
     /// The queues that it is in.
     pub(crate) queues: InQueues,
@@ -134,6 +136,7 @@ impl Connection {
             readable: false,
             read_closed: false,
             pauses: Pauses::default(),
+            fast_read: FastRead::No,
             admission: AdmissionState::new(Quota::Clients, Registration::Admitted),
             queues: InQueues::default(),
         }
@@ -187,7 +190,9 @@ impl Connection {
         }
     }
 
+    /// The cold state, to add to it.
     pub(crate) fn cold(&mut self) -> &mut ColdState {
+        self.fast_read = FastRead::No;
         self.cold.get_or_insert_default()
     }
 

@@ -114,11 +114,15 @@ impl Connection {
     }
 
     /// Whether input is held, was held when it was last counted, or may be readable.
+    #[inline]
     pub(crate) fn has_input(&self) -> bool {
-        self.readable
-            || self.input_bytes > 0
-            || self.cold.as_ref().is_some_and(|cold| !cold.is_passive())
-            || self.decoder.held_bytes() > 0
+        self.holds_input() || self.cold.as_ref().is_some_and(|cold| !cold.is_passive())
+    }
+
+    /// Like [`Connection::has_input`], if the cold state holds none.
+    #[inline(always)]
+    pub(crate) fn holds_input(&self) -> bool {
+        self.readable || self.input_bytes > 0 || self.decoder.held_bytes() > 0
     }
 
     /// Memory that input holds now.

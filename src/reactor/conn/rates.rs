@@ -3,13 +3,14 @@
 //! State only, in the cold state: [`effects::rates`](crate::reactor::effects::rates) takes tokens,
 //! pauses and resumes. What follows for the connection is in [`rated`](super::rated).
 
+use std::rc::Rc;
 use std::time::Duration;
 
-use crate::reactor::api::budget::{RATED_READ_BYTES_MAX, SHORT_READ_BYTES};
+use crate::reactor::api::budget::{RATED_READ_BYTES_MAX, READ_BYTES, SHORT_READ_BYTES};
 use crate::reactor::api::settings::Limit;
 use crate::reactor::api::time::Time;
-use crate::reactor::parts::bucket::Bucket;
-use crate::reactor::parts::shared_rates::{SharedId, SharedRate};
+use crate::reactor::parts::bucket::{Bucket, Pace};
+use crate::reactor::parts::shared_rates::{RouteRates, SharedId, SharedRate};
 
 /// How long pauses are added up for [`OverRate::Close`](crate::reactor::settings::OverRate::Close).
 const WINDOW: Duration = Duration::from_secs(60);
@@ -17,12 +18,16 @@ const WINDOW: Duration = Duration::from_secs(60);
 /// The rates of a connection whose route has any.
 #[derive(Debug)]
 pub(crate) struct ConnRates {
+    /// The rates of its route.
+    pub(crate) limits: Rc<RouteRates>,
     pub(crate) messages: Bucket,
     pub(crate) bytes: Bucket,
+    /// The number of received messages when tokens were last taken, less the control frames since then.
+    taken_at: u64,
+    /// Bytes of the last fast read, whose tokens are not taken yet.
+    fast_bytes: u32,
     /// By [`SharedRate`].
     pub(crate) shared: [Option<SharedId>; SharedRate::ALL.len()],
-    /// Whether it shares no bucket.
-    pub(crate) is_alone: bool,
     /// The most bytes of the next read.
     pub(crate) read_bytes_max: u32,
     /// The pause by a rate. Invariant: `Some` exactly while
@@ -36,6 +41,8 @@ pub(crate) struct ConnRates {
     paused: Duration,
 }
 
+const _: () = assert!(size_of::<ConnRates>() <= 112, "each connection with rates holds one");
+
 /// A pause of reading by a rate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RatePause {
@@ -45,12 +52,36 @@ pub(crate) struct RatePause {
     pub(crate) limit: Limit,
 }
 
+/// Whether the next read may be a fast one: it reads the socket without other checks, if the buckets
+/// have plenty of tokens, and its tokens are taken when the next read starts. This is the usual case of
+/// a connection with rates, so a rate that is not reached costs little.
+///
+/// Invariant: unless it is `No`, the connection has rates, shares no bucket, and its own buckets can
+/// have plenty of tokens; its cold state holds no input. A change of the cold state resets it, and a
+/// read with all checks sets it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum FastRead {
+    #[default]
+    No,
+    /// Yes, with at most a rate of messages.
+    Messages,
+    /// Yes, with a rate of bytes.
+    Bytes,
+}
+
 impl ConnRates {
-    pub(crate) fn new(shared: [Option<SharedId>; SharedRate::ALL.len()]) -> ConnRates {
+    /// Full buckets of a connection that has received so many messages.
+    pub(crate) fn new(
+        limits: &Rc<RouteRates>,
+        shared: [Option<SharedId>; SharedRate::ALL.len()],
+        messages_in: u64,
+    ) -> ConnRates {
         ConnRates {
+            limits: Rc::clone(limits),
             messages: Bucket::default(),
             bytes: Bucket::default(),
-            is_alone: shared.iter().all(Option::is_none),
+            taken_at: messages_in,
+            fast_bytes: 0,
             shared,
             read_bytes_max: SHORT_READ_BYTES as u32,
             pause: None,
@@ -58,6 +89,58 @@ impl ConnRates {
             window: Time::ZERO,
             paused: Duration::ZERO,
         }
+    }
+
+    /// The fast read that its buckets allow.
+    pub(crate) fn fast_read(&self) -> FastRead {
+        let RouteRates { messages, bytes, .. } = &*self.limits;
+        let is_alone = self.shared.iter().all(Option::is_none);
+        let allows_plenty = messages.iter().chain(bytes).all(Pace::allows_plenty);
+        match bytes {
+            _ if !is_alone || !allows_plenty => FastRead::No,
+            Some(_) => FastRead::Bytes,
+            None => FastRead::Messages,
+        }
+    }
+
+    /// Notes that a control frame takes a token.
+    pub(crate) fn note_control(&mut self) {
+        self.taken_at = self.taken_at.wrapping_sub(1);
+    }
+
+    /// The tokens to take for the messages and control frames since the last call.
+    #[inline(always)]
+    pub(crate) fn untaken(&mut self, messages_in: u64) -> usize {
+        messages_in.wrapping_sub(std::mem::replace(&mut self.taken_at, messages_in)) as usize
+    }
+
+    /// Takes the tokens of the last read, if that was a fast one, and starts the next one. Whether
+    /// plenty of tokens are left.
+    #[inline(always)]
+    pub(crate) fn start_read(&mut self, messages_in: u64, now: Time) -> bool {
+        let tokens = self.untaken(messages_in);
+        let Some(pace) = &self.limits.bytes else {
+            return self.start_messages(tokens, now);
+        };
+        let bytes = std::mem::take(&mut self.fast_bytes) as usize;
+        let has_bytes = self.bytes.start_read(pace, bytes, now);
+        self.start_messages(tokens, now) && has_bytes
+    }
+
+    #[inline(always)]
+    fn start_messages(&mut self, tokens: usize, now: Time) -> bool {
+        let pace = self.limits.messages.as_ref();
+        pace.is_none_or(|pace| self.messages.start_read(pace, tokens, now))
+    }
+
+    /// Notes the bytes of a fast read for the start of the next one; false if there are too many.
+    #[inline(always)]
+    pub(crate) fn note_fast_bytes(&mut self, bytes: usize) -> bool {
+        let fits = bytes <= READ_BYTES;
+        if fits {
+            self.fast_bytes = bytes as u32;
+        }
+        fits
     }
 
     /// Adapts the size of the next read: it grows while reads are full and handled whole, and is
@@ -106,9 +189,16 @@ impl ConnRates {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reactor::api::id::RouteId;
+    use crate::reactor::api::settings::{Rate, RouteSettings};
+    use crate::reactor::parts::shared_rates::{Key, Owner, SharedRates};
 
     fn at(seconds: u64) -> Time {
         Time::ZERO + Duration::from_secs(seconds)
+    }
+
+    fn rates() -> ConnRates {
+        ConnRates::new(&Rc::default(), [None; SharedRate::ALL.len()], 0)
     }
 
     fn pause(rates: &mut ConnRates, since: u64, until: u64) -> Duration {
@@ -122,16 +212,74 @@ mod tests {
 
     #[test]
     fn pauses_of_one_minute_are_added_up() {
-        let mut rates = ConnRates::new([None; SharedRate::ALL.len()]);
+        let mut rates = rates();
         let sums: Vec<u64> = [(100, 103), (110, 114), (159, 165), (170, 171), (500, 502)]
             .map(|(since, until)| pause(&mut rates, since, until).as_secs())
             .into();
         assert_eq!(sums, [3, 7, 13, 1, 2]);
     }
 
+    fn of(route: RouteSettings) -> ConnRates {
+        let limits = Rc::new(RouteRates::from(&route));
+        ConnRates::new(&limits, [None; SharedRate::ALL.len()], 10)
+    }
+
+    fn per_second(per_second: f64, burst: u32) -> Option<Rate> {
+        Some(Rate { per_second, burst })
+    }
+
+    #[test]
+    fn reads_are_fast_with_rates_that_can_have_plenty_of_tokens() {
+        let route = RouteSettings::default;
+        let (small, large) = (per_second(100.0, 255), per_second(1e6, 1 << 20));
+        for (route, expected) in [
+            (route(), FastRead::Messages),
+            (route().messages_rate(large), FastRead::Messages),
+            (route().messages_rate(small), FastRead::No),
+            (route().bytes_rate(large), FastRead::Bytes),
+            (route().bytes_rate(per_second(1e6, 1 << 17)), FastRead::No),
+            (route().messages_rate(large).bytes_rate(large), FastRead::Bytes),
+            (route().messages_rate(small).bytes_rate(large), FastRead::No),
+        ] {
+            assert_eq!(of(route.clone()).fast_read(), expected, "{route:?}");
+        }
+        let mut shared = SharedRates::new(1);
+        let owner = Owner::Address([192, 0, 2, 1].into());
+        let key = Key { rate: SharedRate::BytesPerAddress, route: RouteId(0), owner };
+        let mut rates = of(route());
+        rates.shared[SharedRate::BytesPerAddress as usize] = Some(shared.enter(key, at(1)));
+        assert_eq!(rates.fast_read(), FastRead::No);
+    }
+
+    #[test]
+    fn tokens_of_a_fast_read_are_taken_when_the_next_one_starts() {
+        let route = RouteSettings::default()
+            .messages_rate(per_second(1.0, 1000))
+            .bytes_rate(per_second(1000.0, 1_000_000));
+        let mut rates = of(route);
+        let left = |rates: &ConnRates, now| {
+            let RouteRates { messages, bytes, .. } = &*rates.limits;
+            let messages = rates.messages.tokens(&messages.unwrap(), now);
+            (messages, rates.bytes.tokens(&bytes.unwrap(), now))
+        };
+        // 200 messages, three control frames, and 5,000 bytes.
+        assert!(rates.start_read(10, at(100)));
+        (0..3).for_each(|_| rates.note_control());
+        assert!(rates.note_fast_bytes(5000));
+        // 40 seconds later: they were taken when that read started.
+        assert!(rates.start_read(210, at(140)));
+        assert_eq!(left(&rates, at(140)), (837, 1_000_000));
+        assert!(rates.note_fast_bytes(200_000));
+        assert!(!rates.start_read(210 + 582, at(140)));
+        assert_eq!(left(&rates, at(140)), (255, 800_000));
+        assert!(!rates.note_fast_bytes(READ_BYTES + 1));
+        assert!(rates.start_read(210 + 582, at(141)));
+        assert_eq!(left(&rates, at(141)), (256, 801_000));
+    }
+
     #[test]
     fn reads_grow_while_they_are_handled_whole() {
-        let mut rates = ConnRates::new([None; SharedRate::ALL.len()]);
+        let mut rates = rates();
         let mut most = Vec::new();
         for (bytes, is_whole) in
             [(4096, true), (8192, true), (100, true), (16384, false), (4096, true)]

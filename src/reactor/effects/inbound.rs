@@ -50,19 +50,22 @@ impl Reactor {
         if !conn.takes_input() {
             return;
         }
+        let mut most = self.share.bytes;
         if conn.cold.is_some() {
-            return self.read_with_cold_state(id);
+            match conn.start_fast_read(self.core.now) {
+                Some(bytes) => most = most.min(bytes),
+                None => return self.read_with_cold_state(id),
+            }
+            self.core.rated_serial = id.serial();
         }
-        self.read_socket(id);
-        self.core.after_read(id);
+        let read = read_once(conn, &mut self.scratch[..most], self.share.bytes_max, self.core.now);
+        let bytes = self.handle_read(id, read);
+        self.core.after_socket_read(id, bytes);
     }
 
     /// Reads from a connection with cold state: rates, unread input, a compressed message, or TLS.
     #[inline(never)]
     fn read_with_cold_state(&mut self, id: ConnId) {
-        if let Some(most) = self.core.plenty(id) {
-            return self.read_plenty(id, most);
-        }
         if self.core.conns.get(id).is_some_and(Connection::is_rated) {
             return self.read_rated(id);
         }
@@ -158,11 +161,19 @@ impl Reactor {
 
     /// Returns the bytes that were read.
     #[inline(always)]
-    pub(crate) fn read_socket(&mut self, id: ConnId) -> usize {
+    fn read_socket(&mut self, id: ConnId) -> usize {
         let Some(conn) = self.core.conns.get_mut(id) else {
             return 0;
         };
-        match read_once(conn, &mut self.scratch[..self.share.bytes], self.share.bytes_max) {
+        let scratch = &mut self.scratch[..self.share.bytes];
+        let read = read_once(conn, scratch, self.share.bytes_max, self.core.now);
+        self.handle_read(id, read)
+    }
+
+    /// Handles the result of a read; returns the bytes that were read.
+    #[inline(always)]
+    fn handle_read(&mut self, id: ConnId, read: ReadResult) -> usize {
+        match read {
             ReadResult::Nothing => 0,
             ReadResult::End => {
                 self.core.end_input(id, CloseReason::PeerGone);
@@ -173,8 +184,6 @@ impl Reactor {
                 0
             }
             ReadResult::Bytes { direct, scratch: len } => {
-                conn.last_heard = self.core.now;
-                conn.heartbeat.received();
                 self.core.metrics.bytes_read += (direct + len) as u64;
                 if direct > 0 {
                     self.decode_filled(id, direct);
@@ -411,11 +420,13 @@ impl Reactor {
             },
             Event::Ping(payload) => {
                 self.core.metrics.controls_in += 1;
+                conn.note_control();
                 // A pong that does not fit is dropped: the peer does not read.
                 let _ = self.core.send_pong(id, payload);
             }
             Event::Pong(payload) => {
                 self.core.metrics.controls_in += 1;
+                conn.note_control();
                 if let Some(round_trip) = conn.heartbeat.pong(now, payload) {
                     self.core.metrics.pongs_matched += 1;
                     self.core.metrics.round_trips.count(round_trip);
@@ -423,6 +434,7 @@ impl Reactor {
             }
             Event::Close(close) => {
                 self.core.metrics.controls_in += 1;
+                conn.note_control();
                 let reason = CloseReason::PeerClosed(close.map(|close| close.code));
                 let text = close.map_or("", |CloseFrame { reason, .. }| reason);
                 self.core.begin_close(id, reason, text);
@@ -470,6 +482,23 @@ impl Core {
         }
     }
 
+    /// Like [`Core::after_read`], after so many bytes from the socket.
+    #[inline(always)]
+    fn after_socket_read(&mut self, id: ConnId, bytes: usize) {
+        let Some(conn) = self.conns.get_mut(id) else {
+            return;
+        };
+        if conn.cold.is_some() {
+            self.rated_serial = 0;
+            if !conn.end_fast_read(bytes) {
+                self.finish_rated_read(id, bytes);
+            }
+        } else if conn.holds_input() {
+            self.charge_input_or_close(id);
+            self.enqueue_read(id);
+        }
+    }
+
     /// Charges the memory of input, and queues the connection again if there may be more.
     #[inline(always)]
     pub(crate) fn after_read(&mut self, id: ConnId) {
@@ -483,7 +512,12 @@ impl Core {
 /// Reads once, into the decoder's buffer for a large frame, if any, and into the scratch buffer. At most
 /// `direct_max` bytes complete the large frame.
 #[inline(always)]
-fn read_once(conn: &mut Connection, scratch: &mut [u8], direct_max: usize) -> ReadResult {
+fn read_once(
+    conn: &mut Connection,
+    scratch: &mut [u8],
+    direct_max: usize,
+    now: Time,
+) -> ReadResult {
     let wanted;
     let (room, result) = match conn.decoder.room() {
         Some(room) if matches!(conn.phase, Phase::Open | Phase::Closing { .. }) => {
@@ -506,6 +540,8 @@ fn read_once(conn: &mut Connection, scratch: &mut [u8], direct_max: usize) -> Re
             // A short read means that the socket is drained, unless the read side is closed: if the
             // end came with the data, no further event follows.
             conn.readable = len == wanted || conn.read_closed;
+            conn.last_heard = now;
+            conn.heartbeat.received();
             let direct = len.min(room);
             ReadResult::Bytes { direct, scratch: len - direct }
         }

@@ -154,6 +154,9 @@ impl Core {
                 None => {}
                 Some(event) => {
                     self.metrics.controls_in += 1;
+                    if let Some(conn) = self.conns.get_mut(id) {
+                        conn.note_control();
+                    }
                     match event {
                         PassageEvent::Close => self.note_close(id),
                         event => self.note_ping_or_pong(id, partner, event),

@@ -4,8 +4,12 @@
 //! are used up. Reading then pauses as long as input waits, until a tenth of a second's tokens are
 //! back. The buckets of a connection are in [`conn::rates`](crate::reactor::conn::rates), those that
 //! connections share in [`parts::shared_rates`](crate::reactor::parts::shared_rates).
+//!
+//! The reads here make all checks. While a connection has plenty of tokens, its reads skip them: see
+//! [`FastRead`]. The next read takes the tokens of such a read.
 
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::reactor::Reactor;
@@ -16,7 +20,7 @@ use crate::reactor::api::settings::{Limit, OverRate, Settings};
 use crate::reactor::api::time::Time;
 use crate::reactor::conn::connection::Connection;
 use crate::reactor::conn::pause::PauseOwner;
-use crate::reactor::conn::rates::{ConnRates, RatePause};
+use crate::reactor::conn::rates::{ConnRates, FastRead, RatePause};
 use crate::reactor::core::Core;
 use crate::reactor::parts::addresses::{counted_address, is_in};
 use crate::reactor::parts::bucket::{Bucket, Pace};
@@ -40,23 +44,6 @@ type Reached = (Time, Limit);
 const BUCKETS: usize = 2 + SharedRate::ALL.len();
 
 impl Reactor {
-    /// Reads from an open connection that has plenty of tokens, at most so many bytes. The usual case,
-    /// apart from the others so that a rate which is not reached costs little.
-    #[inline(always)]
-    pub(crate) fn read_plenty(&mut self, id: ConnId, most: usize) {
-        let share_bytes = self.share.bytes;
-        self.share.bytes = share_bytes.min(most);
-        self.core.rated_read = Some(id);
-        let before = self.core.tokens_used();
-        let bytes = self.read_socket(id);
-        self.core.rated_read = None;
-        self.share.bytes = share_bytes;
-        let tokens = (self.core.tokens_used() - before) as usize;
-        if self.core.spend_alone(id, tokens, bytes) {
-            self.core.after_read(id);
-        }
-    }
-
     /// Reads from a connection with rates, as far as its tokens allow.
     #[inline(never)]
     pub(crate) fn read_rated(&mut self, id: ConnId) {
@@ -69,14 +56,13 @@ impl Reactor {
         if self.core.conns.get(id).is_some_and(|conn| conn.is_piped()) {
             self.core.work.limit_share(allowed.messages);
         }
-        self.core.rated_read = Some(id);
-        let (tokens, bytes_read) = (self.core.tokens_used(), self.core.metrics.bytes_read);
+        self.core.rated_serial = id.serial();
+        let bytes_read = self.core.metrics.bytes_read;
         let bytes = self.read_cold(id);
-        self.core.rated_read = None;
+        self.core.rated_serial = 0;
         self.share = share;
-        let tokens = (self.core.tokens_used() - tokens) as usize;
         let bytes_read = (self.core.metrics.bytes_read - bytes_read) as usize;
-        self.core.spend_tokens(id, tokens, bytes, bytes_read);
+        let tokens = self.core.spend_tokens(id, bytes, bytes_read);
         if allowed.is_last && tokens > 0 {
             self.core.close(id, CloseReason::Rate(Excess::Messages));
         }
@@ -100,7 +86,8 @@ impl Core {
             let owner = owner(conn, rate, settings)?;
             Some(shared_rates.enter(Key { rate, route, owner }, *now))
         });
-        conn.cold().rates = Some(Box::new(ConnRates::new(shared)));
+        let rates = ConnRates::new(limits, shared, conn.traffic.messages_in);
+        conn.cold().rates = Some(Box::new(rates));
     }
 
     /// Moves a connection to the bucket of its subject, which has changed.
@@ -118,7 +105,21 @@ impl Core {
         if let Some(left) = std::mem::replace(&mut rates.shared[rate as usize], entered) {
             shared_rates.leave(left, *now);
         }
-        rates.is_alone = rates.shared.iter().all(Option::is_none);
+        conn.fast_read = FastRead::No;
+    }
+
+    /// Applies the changed rates of its route to a connection that has rates.
+    pub(crate) fn review_rates(&mut self, id: ConnId) {
+        let Core { conns, router, now, .. } = self;
+        let Some(conn) = conns.get_mut(id) else {
+            return;
+        };
+        let (route, messages_in) = (conn.route, conn.traffic.messages_in);
+        conn.fast_read = FastRead::No;
+        if let Some(rates) = conn.rates_mut() {
+            rates.start_read(messages_in, *now);
+            rates.limits = Rc::clone(router.rates(route));
+        }
     }
 
     /// Frees the buckets of a connection that has ended.
@@ -131,63 +132,22 @@ impl Core {
         }
     }
 
-    /// Tokens that the messages and control frames of all connections have used.
-    #[inline]
-    fn tokens_used(&self) -> u64 {
-        self.metrics.messages_in + self.metrics.controls_in
-    }
-
-    /// The most bytes of the next read, if the connection has plenty of tokens: then nothing but the
-    /// socket is read, and its buckets are its own.
-    #[inline(always)]
-    pub(crate) fn plenty(&self, id: ConnId) -> Option<usize> {
-        let conn = self.conns.get(id).filter(|conn| conn.is_open())?;
-        let cold = conn.cold.as_deref()?;
-        let rates = cold.rates.as_deref().filter(|rates| rates.is_alone)?;
-        let limits = self.router.rates(conn.route);
-        let has = |pace: &Option<Pace>, bucket: Bucket| {
-            pace.as_ref().is_none_or(|pace| bucket.has_plenty(pace, self.now))
-        };
-        let has_plenty = has(&limits.messages, rates.messages) && has(&limits.bytes, rates.bytes);
-        (has_plenty && cold.is_passive()).then_some(rates.read_bytes_max as usize)
-    }
-
-    /// Takes the tokens that a read has used of buckets that are the connection's own. Whether
-    /// [`Core::after_read`] must follow: input may be held, or left in the socket.
-    #[inline(always)]
-    fn spend_alone(&mut self, id: ConnId, messages: usize, bytes: usize) -> bool {
-        let Core { conns, router, now, .. } = self;
-        let Some(conn) = conns.get_mut(id) else {
-            return false;
-        };
-        let limits = router.rates(conn.route);
-        let holds_input = conn.readable || conn.input_bytes > 0 || conn.decoder.held_bytes() > 0;
-        let Some(cold) = conn.cold.as_deref_mut() else {
-            return holds_input;
-        };
-        let is_passive = cold.is_passive();
-        let is_whole = is_passive || cold.unread.is_none();
-        let Some(rates) = cold.rates.as_deref_mut() else {
-            return true;
-        };
-        rates.note_read(bytes, is_whole);
-        if let Some(pace) = &limits.messages {
-            rates.messages.spend(pace, messages, *now);
-        }
-        if let Some(pace) = &limits.bytes {
-            rates.bytes.spend(pace, bytes, *now);
-        }
-        holds_input || !is_passive
+    /// Takes the tokens of a fast read that left input, or is the last one for now.
+    #[inline(never)]
+    pub(crate) fn finish_rated_read(&mut self, id: ConnId, bytes: usize) {
+        self.spend_tokens(id, bytes, bytes);
+        self.after_read(id);
     }
 
     /// What the next read of a connection may take; `None` if it may take nothing now.
     #[inline]
     fn allow_read(&mut self, id: ConnId) -> Option<Allowance> {
-        let Core { conns, router, shared_rates, now, .. } = self;
+        let Core { conns, shared_rates, now, .. } = self;
         let conn = conns.get_mut(id)?;
-        let route = conn.route;
-        let limits = router.rates(route);
+        let (route, messages_in) = (conn.route, conn.traffic.messages_in);
         let rates = conn.rates_mut()?;
+        rates.start_read(messages_in, *now);
+        let limits = &rates.limits;
         let (mut messages, mut bytes) = (usize::MAX, rates.read_bytes_max as usize);
         if let Some(pace) = &limits.messages
             && !rates.messages.has_plenty(pace, *now)
@@ -277,14 +237,14 @@ impl Core {
     /// The buckets that a read of a connection takes from.
     fn buckets(&mut self, id: ConnId) -> [Option<Rated>; BUCKETS] {
         let mut buckets = [None; BUCKETS];
-        let Core { conns, router, shared_rates, .. } = self;
+        let Core { conns, shared_rates, .. } = self;
         let Some(conn) = conns.get(id) else {
             return buckets;
         };
-        let (route, limits) = (conn.route, router.rates(conn.route));
         let Some(rates) = conn.rates() else {
             return buckets;
         };
+        let (route, limits) = (conn.route, &rates.limits);
         let [messages, bytes, shared @ ..] = &mut buckets;
         *messages = limits.messages.map(|pace| (Limit::Messages, pace, rates.messages));
         *bytes = limits.bytes.map(|pace| (Limit::Bytes, pace, rates.bytes));
@@ -297,19 +257,22 @@ impl Core {
         buckets
     }
 
-    /// Takes the tokens that a read has used. `bytes_read` came from the socket, encrypted or not.
+    /// Takes the tokens that a read has used; returns those of messages and control frames. `bytes_read`
+    /// came from the socket, encrypted or not.
     #[inline]
-    fn spend_tokens(&mut self, id: ConnId, messages: usize, bytes: usize, bytes_read: usize) {
-        let Core { conns, router, shared_rates, now, .. } = self;
+    fn spend_tokens(&mut self, id: ConnId, bytes: usize, bytes_read: usize) -> usize {
+        let Core { conns, shared_rates, now, .. } = self;
         let Some(conn) = conns.get_mut(id) else {
-            return;
+            return 0;
         };
-        let (route, is_whole) = (conn.route, !conn.has_unread());
-        let limits = router.rates(route);
+        let (route, messages_in) = (conn.route, conn.traffic.messages_in);
+        let is_whole = !conn.has_unread();
         let Some(rates) = conn.rates_mut() else {
-            return;
+            return 0;
         };
         rates.note_read(bytes_read, is_whole);
+        let messages = rates.untaken(messages_in);
+        let limits = &rates.limits;
         if let Some(pace) = &limits.messages {
             rates.messages.spend(pace, messages, *now);
         }
@@ -324,19 +287,25 @@ impl Core {
                 shared_rates.bucket(id, rate, route).spend(pace, tokens, *now);
             }
         }
+        conn.review_fast_read();
+        messages
     }
 
     /// Makes a costly call count as so many messages more, at once.
     pub(crate) fn charge(&mut self, id: ConnId, tokens: usize) {
-        let Core { conns, router, shared_rates, now, .. } = self;
+        let Core { conns, shared_rates, now, .. } = self;
+        let is_read = self.rated_serial == id.serial();
         let Some(conn) = conns.get_mut(id) else {
             return;
         };
-        let route = conn.route;
-        let limits = router.rates(route);
+        let (route, messages_in) = (conn.route, conn.traffic.messages_in);
         let Some(rates) = conn.rates_mut() else {
             return;
         };
+        if !is_read {
+            rates.start_read(messages_in, *now);
+        }
+        let limits = &rates.limits;
         let mut has_plenty = true;
         if let Some(pace) = &limits.messages {
             rates.messages.spend(pace, tokens, *now);
@@ -352,9 +321,12 @@ impl Core {
                 has_plenty &= bucket.has_plenty(pace, *now);
             }
         }
-        // The messages behind this one need tokens that may be gone.
-        if self.rated_read == Some(id) && !has_plenty {
-            self.work.end_share();
+        if !has_plenty {
+            conn.fast_read = FastRead::No;
+            // The messages behind this one need tokens that may be gone.
+            if is_read {
+                self.work.end_share();
+            }
         }
     }
 

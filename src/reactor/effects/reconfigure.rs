@@ -13,7 +13,8 @@ use crate::reactor::core::Core;
 use crate::reactor::parts::admission::Quota;
 
 impl Core {
-    /// Changes the settings of a route, and sets timers for deadlines that are now earlier.
+    /// Changes the settings of a route, applies its rates to its connections, and sets timers for
+    /// deadlines that are now earlier.
     pub(crate) fn set_route(
         &mut self,
         route: RouteId,
@@ -24,6 +25,7 @@ impl Core {
         let conns = self.conns.iter();
         let of_route = conns.filter(|(_, conn)| conn.route == route).map(|(id, _)| id);
         for id in of_route.collect::<Vec<ConnId>>() {
+            self.review_rates(id);
             self.arm(id);
         }
         Ok(())

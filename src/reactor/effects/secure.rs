@@ -68,7 +68,7 @@ impl Reactor {
     fn read_session(&mut self, id: ConnId) -> usize {
         let mut scratch = take(&mut self.scratch);
         let mut plain = 0;
-        let is_rated = self.core.rated_read == Some(id);
+        let is_rated = self.core.rated_serial == id.serial();
         let most = if is_rated { self.share.bytes } else { self.share.sealed_bytes_max() };
         match self.core.receive(id, &mut scratch, most) {
             ReadResult::Nothing => {}

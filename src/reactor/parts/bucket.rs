@@ -12,6 +12,7 @@ use crate::reactor::api::time::Time;
 /// Binary digits of a nanosecond in the time between two tokens: a rate of 700 MB/s has a token
 /// every 1.43 ns.
 const FRACTION_BITS: u32 = 10;
+const FRACTION_MAX: u64 = (1 << FRACTION_BITS) - 1;
 /// The longest time between two tokens, 52 days, and the longest time to fill a bucket, 146 years,
 /// so that sums of such times do not overflow.
 const TIME_MAX: u64 = u64::MAX / 4;
@@ -30,6 +31,7 @@ pub(crate) struct Pace {
     /// Nanoseconds that a bucket misses at most, tokens that it owes included.
     missing_max: u64,
     /// A bucket that misses less than this many nanoseconds has tokens for the largest read.
+    /// Invariant: if it is above 0, the tokens of four such reads cost less than 2^64 * 2^-10 ns.
     plenty: u64,
     /// A bucket that misses this many nanoseconds has the tokens of a tenth of a second.
     resume: u64,
@@ -58,8 +60,10 @@ impl Pace {
         let mut pace = Pace { token, capacity: 0, missing_max: 0, plenty: 0, resume: 0 };
         pace.capacity = pace.cost(rate.burst as usize);
         pace.missing_max = pace.capacity + pace.cost(debt);
+        let is_small = token.checked_mul(4 * largest as u64).is_some();
         let largest = pace.cost(largest);
-        pace.plenty = if largest <= pace.capacity { pace.capacity - largest + 1 } else { 0 };
+        let has_room = is_small && largest <= pace.capacity;
+        pace.plenty = if has_room { pace.capacity - largest + 1 } else { 0 };
         let tenth = (rate.per_second / RESUMES_PER_SECOND) as usize;
         let tenth = tenth.clamp(1, (rate.burst as usize).max(1));
         pace.resume = pace.capacity.saturating_sub(pace.cost(tenth));
@@ -69,8 +73,19 @@ impl Pace {
     /// Nanoseconds in which so many tokens return, rounded up.
     #[inline]
     fn cost(&self, tokens: usize) -> u64 {
-        let fine = u128::from(self.token) * tokens as u128 + ((1 << FRACTION_BITS) - 1);
+        let fine = u128::from(self.token) * tokens as u128 + u128::from(FRACTION_MAX);
         u64::try_from(fine >> FRACTION_BITS).unwrap_or(u64::MAX).min(TIME_MAX)
+    }
+
+    /// Like [`cost`](Pace::cost), for the tokens of a read from a bucket that had plenty.
+    #[inline(always)]
+    fn cost_of_read(&self, tokens: usize) -> u64 {
+        (self.token.wrapping_mul(tokens as u64) + FRACTION_MAX) >> FRACTION_BITS
+    }
+
+    /// Whether a bucket can have plenty of tokens: its burst suffices for the largest read.
+    pub(crate) fn allows_plenty(&self) -> bool {
+        self.plenty > 0
     }
 }
 
@@ -130,6 +145,19 @@ impl Bucket {
     #[inline]
     pub(crate) fn has_plenty(self, pace: &Pace, now: Time) -> bool {
         self.missing(now) < pace.plenty
+    }
+
+    /// Takes the tokens of the last read, which started at the last call, and starts the next read.
+    /// Whether the bucket has the tokens of the largest read, as it had at the last call.
+    ///
+    /// This is [`spend`](Bucket::spend) in two parts. The first call notes the time at which a read
+    /// takes its tokens; the second one, their number. A bucket that had plenty owes less than its
+    /// limit after one read.
+    #[inline(always)]
+    pub(crate) fn start_read(&mut self, pace: &Pace, tokens: usize, now: Time) -> bool {
+        let full_at = Time::from_nanos(self.full_at.as_nanos() + pace.cost_of_read(tokens));
+        self.full_at = full_at.max(now);
+        full_at.as_nanos() < now.as_nanos() + pace.plenty
     }
 
     /// The whole tokens that it has.

@@ -28,7 +28,7 @@ struct Route {
     service: ServiceId,
     settings: RouteSettings,
     /// Computed from the settings.
-    rates: RouteRates,
+    rates: Rc<RouteRates>,
     /// Connections that count towards `connections_max`.
     connections: usize,
 }
@@ -42,7 +42,7 @@ pub(crate) struct Router {
     /// Whether any route has had a gate or a high priority.
     has_high_priorities: bool,
     unrouted: RouteSettings,
-    unrated: RouteRates,
+    unrated: Rc<RouteRates>,
     /// Routes with a pattern, the most specific first.
     ordered: Vec<RouteId>,
     /// Each route with a pattern, by what a second one must not have. Patterns are never changed.
@@ -123,7 +123,7 @@ impl Router {
         let route = self.routes.get_mut(id.index()).ok_or(RouteError::NoRoute)?;
         let listener_group = route.settings.listener_group;
         self.has_hosts |= !settings.hosts.is_empty();
-        route.rates = RouteRates::from(&settings);
+        route.rates = Rc::new(RouteRates::from(&settings));
         self.has_high_priorities |= settings.gate.is_some() || settings.priority.is_exempt();
         route.settings = RouteSettings { listener_group, ..settings };
         Ok(())
@@ -177,7 +177,7 @@ impl Router {
         self.has_hosts |= !settings.hosts.is_empty();
         let is_high = settings.gate.is_some() || settings.priority.is_exempt();
         self.has_high_priorities |= is_high && pattern.is_some();
-        let rates = RouteRates::from(&settings);
+        let rates = Rc::new(RouteRates::from(&settings));
         self.routes.push(Route {
             text: text.into(),
             pattern,
@@ -298,12 +298,11 @@ impl Router {
     /// The routes with rates, by their paths.
     pub(crate) fn rated(&self) -> impl Iterator<Item = (&str, &RouteRates)> {
         let rated = self.routes.iter().filter(|route| route.rates.is_any());
-        rated.map(|route| (&*route.text, &route.rates))
+        rated.map(|route| (&*route.text, &*route.rates))
     }
 
     /// The rates of a route.
-    #[inline]
-    pub(crate) fn rates(&self, id: RouteId) -> &RouteRates {
+    pub(crate) fn rates(&self, id: RouteId) -> &Rc<RouteRates> {
         self.routes.get(id.index()).map_or(&self.unrated, |route| &route.rates)
     }
 

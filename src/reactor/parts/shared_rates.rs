@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use slab::Slab;
@@ -102,18 +103,30 @@ pub(crate) enum Owner {
 
 /// A bucket that a connection has entered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct SharedId {
-    /// The entry; [`OVERFLOW`] for the bucket of keys without room.
-    index: u32,
-}
+pub(crate) struct SharedId(
+    /// One more than the index of the entry, so that an `Option` takes four bytes.
+    NonZeroU32,
+);
 
-const OVERFLOW: u32 = u32::MAX;
+impl SharedId {
+    /// The bucket of keys without room: no entry has its index.
+    const OVERFLOW: SharedId = SharedId(NonZeroU32::MAX);
+
+    /// There are fewer than 2^32 entries.
+    fn of(index: usize) -> SharedId {
+        SharedId(NonZeroU32::MIN.saturating_add(index as u32))
+    }
+
+    fn index(self) -> usize {
+        self.0.get() as usize - 1
+    }
+}
 
 /// The shared buckets.
 #[derive(Debug)]
 pub(crate) struct SharedRates {
     entries: Slab<Entry>,
-    by_key: HashMap<Key, u32>,
+    by_key: HashMap<Key, SharedId>,
     overflow: HashMap<(SharedRate, RouteId), Bucket>,
     overflows: u64,
     entries_max: usize,
@@ -145,33 +158,33 @@ impl SharedRates {
 
     /// Enters the bucket of a key for one more connection.
     pub(crate) fn enter(&mut self, key: Key, now: Time) -> SharedId {
-        if let Some(&index) = self.by_key.get(&key) {
-            self.entries[index as usize].connections += 1;
-            return SharedId { index };
+        if let Some(&id) = self.by_key.get(&key) {
+            self.entries[id.index()].connections += 1;
+            return id;
         }
         if self.entries.len() >= self.entries_max {
             self.sweep(now);
         }
         if self.entries.len() >= self.entries_max {
             self.overflows += 1;
-            return SharedId { index: OVERFLOW };
+            return SharedId::OVERFLOW;
         }
         self.counts[key.rate as usize] += 1;
         let entry = Entry { key: key.clone(), bucket: Bucket::default(), connections: 1 };
-        let index = self.entries.insert(entry) as u32;
-        self.by_key.insert(key, index);
-        SharedId { index }
+        let id = SharedId::of(self.entries.insert(entry));
+        self.by_key.insert(key, id);
+        id
     }
 
     /// Leaves a bucket at the end of a connection.
     pub(crate) fn leave(&mut self, id: SharedId, now: Time) {
-        let Some(entry) = self.entries.get_mut(id.index as usize) else {
+        let Some(entry) = self.entries.get_mut(id.index()) else {
             return;
         };
         debug_assert!(entry.connections > 0, "a connection left a bucket twice");
         entry.connections = entry.connections.saturating_sub(1);
         if entry.connections == 0 && entry.bucket.is_full(now) {
-            let entry = self.entries.remove(id.index as usize);
+            let entry = self.entries.remove(id.index());
             self.by_key.remove(&entry.key);
             self.counts[entry.key.rate as usize] -= 1;
         }
@@ -179,7 +192,7 @@ impl SharedRates {
 
     /// A bucket that a connection of this route has entered.
     pub(crate) fn bucket(&mut self, id: SharedId, rate: SharedRate, route: RouteId) -> &mut Bucket {
-        match self.entries.get_mut(id.index as usize) {
+        match self.entries.get_mut(id.index()) {
             Some(entry) => &mut entry.bucket,
             None => self.overflow.entry((rate, route)).or_default(),
         }
@@ -288,8 +301,8 @@ mod tests {
         let mut rates = SharedRates::new(1);
         let one = rates.enter(key(1), at(5000));
         let two = rates.enter(key(2), at(9000));
-        assert_eq!((one.index, two.index), (0, OVERFLOW));
+        assert_eq!((one, two), (SharedId::of(0), SharedId::OVERFLOW));
         rates.leave(one, at(9000));
-        assert_ne!(rates.enter(key(2), at(9001)).index, OVERFLOW);
+        assert_ne!(rates.enter(key(2), at(9001)), SharedId::OVERFLOW);
     }
 }

@@ -157,6 +157,46 @@ fn reads_and_charges_equal_an_exact_count_of_tokens() {
     }
 }
 
+/// Reads from buckets with plenty of tokens take them when the next read starts.
+#[test]
+fn tokens_taken_when_the_next_read_starts_equal_an_exact_count() {
+    for (per_second, nanos, burst) in
+        [(1000.0, SECOND / 1000, 600), (10.0, SECOND / 10, 256), (1e6, 1000, 300_000)]
+    {
+        let rate = Rate { per_second, burst: burst as u32 };
+        let pace = Pace::of_messages(&rate);
+        assert!(pace.allows_plenty());
+        let full = nanos as i64 * burst;
+        let mut model = ReadModel { nanos: nanos as i64, burst, left: full, filled: 0 };
+        let mut bucket = Bucket::default();
+        let (mut now, mut random, mut used, mut plenty) = (0, 7, 0, 0);
+        for step in 0..250_000 {
+            now += next(&mut random) % (nanos * 100);
+            let has_plenty = bucket.start_read(&pace, used, at(now));
+            model.fill(now);
+            assert_eq!(bucket.tokens(&pace, at(now)), model.tokens(), "step {step} of {rate:?}");
+            assert_eq!(has_plenty, model.tokens() >= 256, "step {step} of {rate:?}");
+            used = 0;
+            let wanted = (next(&mut random) % 258) as usize;
+            if has_plenty {
+                plenty += 1;
+                used = wanted;
+                model.take(used);
+            }
+        }
+        assert!((1000..249_000).contains(&plenty), "{plenty} reads with plenty of {rate:?}");
+    }
+}
+
+#[test]
+fn a_bucket_with_a_small_burst_or_a_very_slow_rate_never_has_plenty() {
+    for (per_second, burst) in [(1e6, 255), (1e-9, 1000), (f64::MIN_POSITIVE, u32::MAX)] {
+        let pace = Pace::of_messages(&Rate { per_second, burst });
+        assert!(!pace.allows_plenty(), "{pace:?}");
+        assert!(!Bucket::default().has_plenty(&pace, at(SECOND)));
+    }
+}
+
 #[test]
 fn rates_of_bytes_are_precise_above_a_byte_per_nanosecond() {
     for per_second in [7e8, 1.5e9, 3e9] {
