@@ -82,6 +82,9 @@ struct Options {
     /// Load client binary [default: release/weir-load in the target directory]
     #[arg(long, value_name = "FILE")]
     load: Option<PathBuf>,
+    /// Further arguments of the server, after --
+    #[arg(last = true, value_name = "ARGUMENTS")]
+    server_arguments: Vec<OsString>,
 }
 
 fn main() -> ExitCode {
@@ -115,6 +118,7 @@ fn run(options: Options) -> Result<()> {
     let bench = Bench {
         weir,
         load,
+        server_arguments: options.server_arguments,
         cpus: (options.server_cpu, options.client_cpu),
         time: Duration::from_secs(options.seconds.max(1).into()),
         output: &output,
@@ -170,6 +174,7 @@ fn build() -> Result<()> {
 struct Bench<'a> {
     weir: PathBuf,
     load: PathBuf,
+    server_arguments: Vec<OsString>,
     /// CPUs of the server and of the client.
     cpus: (usize, usize),
     time: Duration,
@@ -207,7 +212,7 @@ impl Bench<'_> {
     }
 
     fn start(&self, tool: &[OsString]) -> Result<Server> {
-        Server::start(&self.weir, self.cpus.0, tool)
+        Server::start(&self.weir, &self.server_arguments, self.cpus.0, tool)
     }
 
     fn load(

@@ -26,13 +26,14 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts `weir`, under `tool` if that is not empty; the started process must still be the
-    /// server itself.
+    /// Starts `weir` with these further arguments, under `tool` if that is not empty; the started
+    /// process must still be the server itself.
     ///
     /// # Errors
     /// The server does not start to listen.
     pub(crate) fn start(
         weir: &Path,
+        arguments: &[OsString],
         cpu: usize,
         tool: &[OsString],
     ) -> Result<Server, Box<dyn Error>> {
@@ -45,7 +46,7 @@ impl Server {
         }
         command.args(&words[1..]).args(["--listen", "127.0.0.1:0", "--turn-stats"]);
         command.args(["--connections-max", CONNECTIONS_MAX]);
-        command.args(["--pin", &cpu.to_string()]);
+        command.args(["--pin", &cpu.to_string()]).args(arguments);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let process = command.spawn().map_err(|error| format!("{:?}: {error}", words[0]))?;
         let (_, silent) = channel();
