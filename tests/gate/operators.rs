@@ -50,6 +50,11 @@ fn an_operator_signs_a_subject_out() {
     let closed = delete(admin, "/auth/users/users/ann?code=4100", "");
     assert_eq!(closed.1, "{\"closed\":1}\n");
     assert_eq!(client.expect_close().0, 4100);
+    for code in [1000, 1008] {
+        let mut client = open("X-Token: bob\r\n");
+        delete(admin, &format!("/auth/users/users/bob?code={code}"), "");
+        assert_eq!(client.expect_close(), (code, "signed out".into()));
+    }
     for (path, status) in [
         ("/auth/other/users/ann", "404"),
         ("/auth/users/users/ann?code=1001", "400"),

@@ -115,6 +115,23 @@ fn a_plain_connection_in_the_reserve_ends_after_the_response_of_its_upstream() {
     assert_ne!(get(&mut first).as_deref(), Some("close"), "it is not in the reserve");
 }
 
+/// It is no refusal of weir: `refuse` does not change what is forwarded.
+#[test]
+fn a_response_of_an_upstream_to_an_upgrade_keeps_its_status() {
+    let upstream = Upstream::persistent(|client, _| {
+        client.raw(b"HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\n\r\nnone");
+    });
+    let route = RouteSettings::default().refuse(RefuseBy::Close);
+    let (server, _noted) = proxied(upstream.address, route);
+    let mut client = Client::tcp(server.address);
+    client.raw(upgrade("/", "X-Token: ann\r\n").as_bytes());
+    let (head, body) = client.answer();
+    assert!(head.starts_with("HTTP/1.1 404 ") && body == b"none", "{head}");
+    // A 404 of the gate is one of weir.
+    let head = Client::tcp(server.address).request(&upgrade("/", "X-Token: missing\r\n"));
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+}
+
 #[test]
 fn a_client_that_waits_for_its_upstream_is_refused_by_a_close() {
     let upstream = Upstream::new(|_, _| {});

@@ -1,8 +1,9 @@
 //! Gates, requirements, rates and priorities of routes change while a server runs.
 
-use super::running::{Running, expect_echo};
+use super::running::{Running, expect_echo, pool, route};
 use crate::auth::gated::{TestFile, status_of};
 use crate::auth::tokens::{SECRET, claims, hs256};
+use crate::proxy::front::echo;
 use crate::support::{Client, TEXT, upgrade};
 
 /// A file with a gate for tokens in these places, a route with these lines, and one that has the gate.
@@ -101,4 +102,23 @@ fn a_route_keeps_its_origins_while_its_running_gate_accepts_cookies() {
     running.reload(&text(&secret, "['header']", &lines("origins = ['http://b']")));
     let cookie = format!("Origin: http://b\r\nCookie: t={}\r\n", token("user"));
     assert_eq!(open(&running, &cookie).0, 101, "other origins are in force");
+}
+
+/// A reload changes all routes of the proxy or none.
+#[test]
+fn routes_of_the_proxy_keep_their_origins_while_their_running_gate_accepts_cookies() {
+    let secret = TestFile::new(SECRET);
+    let (_echo, up) = echo(&[]);
+    let text = |places: &str, lines: &str| {
+        let lines = format!("auth = 'users'\n{lines}");
+        text(&secret, places, "") + &pool("nodes", &[&up], "") + &route("/p", "nodes", &lines)
+    };
+    let mut running = Running::new(&text("['cookie:t']", "origins = ['http://a']"));
+    running.change(&text("['header']", ""));
+    let line = running.process.logged("configuration not reloaded, the old one stays: ");
+    assert!(line.contains("/p: the gate that runs until a restart does not fit"), "{line}");
+    let lines = format!("Origin: http://evil\r\nCookie: t={}\r\n", token("user"));
+    let head = Client::tcp(running.address).request(&upgrade("/p", &lines));
+    assert_eq!(status_of(&head), 403);
+    running.reload_proxy(&text("['header']", "origins = ['http://b']"));
 }
