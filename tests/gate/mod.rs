@@ -133,6 +133,7 @@ impl Gate for Scripted {
         request: &GateRequest<'_>,
     ) -> Verdict {
         let head = String::from_utf8(request.head.to_vec()).unwrap();
+        expect_no_head(&format!("{request:?}"));
         let _ = self.notes.send(Noted::Asked(head));
         let Some(token) = request.http.header("X-Token") else {
             return Verdict::Refuse(Refusal::Unauthorized, None);
@@ -202,6 +203,7 @@ impl Service for Behind {
         request: &UpgradeRequest<'_>,
     ) -> Decision {
         self.note(request.head, request.identity);
+        expect_no_head(&format!("{request:?}"));
         match request.http.query() {
             Some("respond") => Decision::Respond(Response::text(404, "no such room\nor other")),
             Some("busy") => Decision::Respond(Response::text(500, "no worker")),
@@ -269,6 +271,15 @@ impl Service for Behind {
     fn on_close(&mut self, _: &mut Context<'_>, _: ConnId, why: CloseReason) {
         let _ = self.notes.send(Noted::Closed(why));
     }
+}
+
+/// Expects that debug output of a request does not have its head, as text or as bytes.
+fn expect_no_head(debug: &str) {
+    let bytes = format!("{:?}", b"HTTP/1.1");
+    assert!(
+        !debug.contains("HTTP/1.1") && !debug.contains(bytes.trim_matches(['[', ']'])),
+        "{debug}"
+    );
 }
 
 /// A gate and a service in a reactor, with routes of these settings.

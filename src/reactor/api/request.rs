@@ -3,6 +3,7 @@
 //! They borrow from the loop's buffers for one call of a handler. The protocol layer parses them;
 //! [`router`](crate::reactor::parts::router) finds their route and parameters.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
@@ -13,7 +14,7 @@ use crate::protocol::handshake::{self, Accept};
 use crate::protocol::http::TraceParent;
 
 /// An upgrade request, for a service.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 #[non_exhaustive]
 pub struct UpgradeRequest<'a> {
     /// The request head: path, query, headers.
@@ -41,6 +42,12 @@ pub struct UpgradeRequest<'a> {
     pub identity: Option<&'a Identity>,
 }
 
+impl fmt::Debug for UpgradeRequest<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        shown(f, "UpgradeRequest", self.http, self.route, self.peer)
+    }
+}
+
 impl UpgradeRequest<'_> {
     /// The response that accepts the request, with the common [`protocol`](UpgradeRequest::protocol)
     /// if there is one. To choose another subprotocol among those that the client
@@ -51,7 +58,7 @@ impl UpgradeRequest<'_> {
 }
 
 /// The head of a request of either kind, for a [`Gate`](crate::reactor::Gate).
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 #[non_exhaustive]
 pub struct GateRequest<'a> {
     /// The request head: method, path, query, headers.
@@ -84,6 +91,12 @@ pub struct GateRequest<'a> {
     pub trace: Option<TraceParent>,
 }
 
+impl fmt::Debug for GateRequest<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        shown(f, "GateRequest", self.http, self.route, self.peer)
+    }
+}
+
 /// An HTTP request without upgrade, for a service.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
@@ -111,7 +124,7 @@ pub struct HttpRequest<'a> {
 /// The head of an HTTP request without upgrade, for a service that
 /// [forwards](crate::reactor::Service::streams_http) it before its body is read.
 #[cfg(feature = "proxy")]
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 #[non_exhaustive]
 pub struct RequestHead<'a> {
     /// The request head: method, path, query, headers.
@@ -134,6 +147,25 @@ pub struct RequestHead<'a> {
     pub tls: Option<&'a TlsInfo>,
     /// Who the client is, if the route's gate has determined it.
     pub identity: Option<&'a Identity>,
+}
+
+#[cfg(feature = "proxy")]
+impl fmt::Debug for RequestHead<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        shown(f, "RequestHead", self.http, self.route, self.peer)
+    }
+}
+
+/// Shows a request without its head, which may contain credentials.
+fn shown(
+    f: &mut fmt::Formatter<'_>,
+    name: &str,
+    http: &handshake::Request<'_>,
+    route: RouteId,
+    peer: SocketAddr,
+) -> fmt::Result {
+    let mut shown = f.debug_struct(name);
+    shown.field("http", http).field("route", &route).field("peer", &peer).finish_non_exhaustive()
 }
 
 /// The values of a pattern's parameters, percent-decoded.
