@@ -272,8 +272,9 @@ fn a_first_identity_brings_the_rate_of_its_subject() {
     for _ in 0..9 {
         assert_eq!(ask(&mut client, "who"), "");
     }
+    // The message that changes it takes a token of the subject.
     assert_eq!(ask(&mut client, "be ann"), "Ok(())");
-    for _ in 0..4 {
+    for _ in 0..3 {
         assert_eq!(ask(&mut client, "who"), "ann");
     }
     client.text("one too many");
