@@ -169,10 +169,28 @@ fn without_the_subprotocol_each_message_is_relayed() {
     client.text(text);
     other.expect(TEXT, text.as_bytes());
     // A member with it relays all other messages.
-    for text in ["{}", r#"{"presence":1}"#, r#" {"refresh":"x"}"#] {
+    for text in ["{}", r#"{"presence":1}"#, r#"{"type":"refresh"}"#, r#"["refresh"]"#] {
         other.text(text);
         client.expect(TEXT, text.as_bytes());
     }
+}
+
+#[test]
+fn a_token_is_not_relayed_in_whatever_order_and_with_whatever_blanks_it_is_sent() {
+    let gated = Gated::plain();
+    let mut ann = gated.speaker(&token("ann", ""));
+    let mut bob = gated.join("/lobby", &token("bob", ""), "");
+    let new = token("ann", "");
+    for text in [
+        format!(r#"{{"id":"7","refresh":"{new}"}}"#),
+        format!("{{\n  \"refresh\": \"{new}\",\n  \"id\": \"7\"\n}}\n"),
+        format!(r#" {{"id":"7", "later":{{"a":[1]}}, "refresh":"{new}"}}"#),
+    ] {
+        ann.text(&text);
+        ann.expect(TEXT, br#"{"refreshed":true,"id":"7"}"#);
+    }
+    ann.text("only that");
+    bob.expect(TEXT, b"only that");
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! The subprotocol `weir.rooms`: a member sends a new token on its open connection.
 //!
-//! A text message that begins with `{"refresh"` is a command, and no member gets it. It is an object with
-//! the `token`'s text as `refresh`, and an `id` of the client's choice. The answer repeats the `id`: other
-//! members do not know it, so they cannot forge an answer. All other messages are relayed as without the
-//! subprotocol.
+//! A text message that is a JSON object with a member `refresh` is a command, and no member of the room
+//! gets it: it has the token as `refresh`, and an `id` of the client's choice. The answer repeats the `id`,
+//! which other members cannot guess if it is random, so they cannot forge an answer. All other messages are
+//! relayed as without the subprotocol.
 //!
 //! | the client sends | weir answers |
 //! |---|---|
@@ -11,17 +11,24 @@
 //! | | `{"refreshed":false,"id":"7","reason":"unauthorized"}` |
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 use crate::protocol::Message;
 use crate::protocol::handshake::Refusal;
+use crate::reactor::budget::PRESENTED_BYTES_MAX;
 use crate::reactor::{ConnId, Context, PresentError};
 
 /// The subprotocols of rooms.
 pub(super) const PROTOCOLS: &[&str] = &["weir.rooms"];
-/// The start of a command.
+/// The member of a command that has the token.
+const TOKEN: &str = "refresh";
+/// The start of most commands. Such a text is a command even if it is malformed.
 const COMMAND: &str = "{\"refresh\"";
+/// Maximum length of a command in bytes; a token has at most half of that. Longer ones are malformed.
+const COMMAND_BYTES_MAX: usize = 2 * PRESENTED_BYTES_MAX;
 /// Maximum length of an `id` in bytes.
 const ID_BYTES_MAX: usize = 64;
 
@@ -66,7 +73,7 @@ impl Refreshing {
         let Message::Text(text) = message else {
             return false;
         };
-        let is_command = self.is_spoken && text.starts_with(COMMAND);
+        let is_command = self.is_spoken && is_command(text);
         if is_command {
             self.present(cx, conn, text);
         }
@@ -74,8 +81,7 @@ impl Refreshing {
     }
 
     fn present(&mut self, cx: &mut Context<'_>, conn: ConnId, text: &str) {
-        let command = serde_json::from_str::<Command<'_>>(text);
-        let Some(command) = command.ok().filter(|command| command.id.len() <= ID_BYTES_MAX) else {
+        let Some(command) = Command::parse(text) else {
             return send(cx, conn, "", Some("malformed"));
         };
         match cx.present(conn, &command.refresh) {
@@ -94,6 +100,32 @@ impl Refreshing {
         let id = self.pending.take().unwrap_or_default();
         send(cx, conn, &id, outcome.err().map(Refusal::name));
     }
+}
+
+impl<'a> Command<'a> {
+    /// `None` if it is malformed.
+    fn parse(text: &'a str) -> Option<Command<'a>> {
+        if text.len() > COMMAND_BYTES_MAX {
+            return None;
+        }
+        let command: Command<'a> = serde_json::from_str(text).ok()?;
+        (command.id.len() <= ID_BYTES_MAX).then_some(command)
+    }
+}
+
+/// Whether a text is a command. Members may be in any order, since serializers sort them as they like:
+/// the room must not get a token because its client writes the `id` first.
+fn is_command(text: &str) -> bool {
+    if text.starts_with(COMMAND) {
+        return true;
+    }
+    // Most messages are not parsed.
+    let may_be = text.len() <= COMMAND_BYTES_MAX
+        && text.trim_ascii_start().starts_with('{')
+        && text.contains(TOKEN);
+    may_be
+        && serde_json::from_str::<HashMap<String, IgnoredAny>>(text)
+            .is_ok_and(|members| members.contains_key(TOKEN))
 }
 
 fn reason(error: PresentError) -> &'static str {
@@ -121,7 +153,7 @@ mod tests {
 
     #[test]
     fn commands_are_objects_with_a_token_and_an_id() {
-        let parse = |text| serde_json::from_str::<Command<'_>>(text).ok();
+        let parse = Command::parse;
         let command = parse(r#"{"refresh": "e.y.J", "id": "\u0037", "later": 1}"#).unwrap();
         assert_eq!((&*command.refresh, &*command.id), ("e.y.J", "7"));
         assert_eq!(parse(r#"{"refresh":"a"}"#).unwrap().id, "");
@@ -129,6 +161,36 @@ mod tests {
             [r#"{"refresh":7}"#, r#"{"refresh":null}"#, r#"{"refresh":"a","id":7}"#, COMMAND]
         {
             assert!(parse(text).is_none(), "{text}");
+        }
+        let padded = |len: usize| format!(r#"{{"refresh":"a","more":"{}"}}"#, "x".repeat(len));
+        let (short, long) = (padded(COMMAND_BYTES_MAX - 50), padded(COMMAND_BYTES_MAX));
+        assert!(parse(&short).is_some() && parse(&long).is_none());
+    }
+
+    #[test]
+    fn an_object_with_a_token_is_a_command_in_any_spelling() {
+        for text in [
+            r#"{"refresh":"a","id":"7"}"#,
+            r#"{"id":"7","refresh":"a"}"#,
+            "\n {\n  \"refresh\" : \"a\"\n}",
+            r#"{"id":"7","refresh":"a","refresh":"b"}"#,
+            r#"{"id":{"a":[1]},"refresh":null}"#,
+            COMMAND,
+        ] {
+            assert!(is_command(text), "{text}");
+        }
+        for text in [
+            "",
+            "{}",
+            "refresh",
+            r#""refresh""#,
+            r#"["refresh"]"#,
+            r#"{"type":"refresh"}"#,
+            r#"{"data":{"refresh":"a"}}"#,
+            r#"{"refreshed":true,"id":"7"}"#,
+            r#"{ "id":"7","refresh":"#,
+        ] {
+            assert!(!is_command(text), "{text}");
         }
     }
 }
