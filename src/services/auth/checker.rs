@@ -143,25 +143,31 @@ impl Checker {
         if let Some(known) = self.cache.get(&hash) {
             add(&self.counts.cache_hits, 1);
             // It was valid: a wall clock that is set back does not end it.
-            let still = known.times.check_end(unix_now, self.rules.leeway);
-            return match still.and_then(|()| self.signed_out.check(known)) {
-                Ok(()) => Checked::Valid(self.identity(cx, known)),
-                Err(error) => {
-                    self.cache.remove(&hash);
-                    Checked::Invalid(error)
-                }
-            };
+            if let Err(error) = known.times.check_end(unix_now, self.rules.leeway) {
+                self.cache.remove(&hash);
+                return Checked::Invalid(error);
+            }
+            return self.of_subject(cx, known);
         }
         if let Some(wait) = self.failures.wait(client, cx.now()) {
             return Checked::Limited(wait);
         }
         match self.verify(cx.now(), token, unix_now) {
-            Ok(valid) => {
-                let identity = self.identity(cx, &valid);
-                self.cache.put(hash, valid);
-                Checked::Valid(identity)
+            Ok(signed) => {
+                let checked = self.of_subject(cx, &signed);
+                self.cache.put(hash, signed);
+                checked
             }
             Err(checked) => checked,
+        }
+    }
+
+    /// Checks whether the subject of a token was signed out. Only after its signature: others must not
+    /// find out about that. The token stays in the cache, so that its signature is verified once.
+    fn of_subject(&self, cx: &Context<'_>, signed: &Token) -> Checked {
+        match self.signed_out.check(signed) {
+            Ok(()) => Checked::Valid(self.identity(cx, signed)),
+            Err(error) => Checked::Invalid(error),
         }
     }
 
@@ -176,7 +182,6 @@ impl Checker {
             return Err(Checked::Invalid(TokenError::Algorithm));
         }
         let claimed = self.rules.check(&token, unix_now).map_err(Checked::Invalid)?;
-        self.signed_out.check(&claimed).map_err(Checked::Invalid)?;
         let keys = self.keys.as_ref().ok_or(Checked::NoKeys)?;
         let tries = keys.tries(&token);
         if tries == 0 {

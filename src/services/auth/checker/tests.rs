@@ -135,6 +135,32 @@ fn a_known_token_of_a_signed_out_subject_costs_no_further_signature() {
     assert_eq!(checking.signatures(), 1);
 }
 
+#[test]
+fn a_signed_out_subject_shows_only_with_a_valid_signature() {
+    let mut checking = Checking::new();
+    let token = |sub: &str, id: u32| {
+        let claims =
+            format!(r#""aud":"chat","iss":"id","exp":{},"iat":{NOW},"jti":{id}"#, NOW + 60.0);
+        checking.sign(&format!(r#"{{"sub":"{sub}",{claims}}}"#))
+    };
+    let unknown = token("ann", 0);
+    let (_, other_signature) = unknown.rsplit_once('.').unwrap();
+    let forged: Vec<String> = [("bob", 1), ("ann", 2), ("ann", 3)]
+        .map(|(sub, id)| {
+            format!("{}.{other_signature}", token(sub, id).rsplit_once('.').unwrap().0)
+        })
+        .into();
+    checking.checker.signed_out.add("ann", NOW);
+    for _ in 0..3 {
+        assert_eq!(checking.check_at(NOW, &unknown), Checked::Invalid(TokenError::SignedOut));
+    }
+    assert_eq!(checking.signatures(), 1, "it is known after the first time");
+    for token in &forged {
+        assert_eq!(checking.check_at(NOW, token), Checked::Invalid(TokenError::Signature));
+    }
+    assert!(matches!(checking.check_at(NOW, &forged[1]), Checked::Limited(_)), "all have counted");
+}
+
 /// The wall clock counts at each use. Only a step forward ends a known token.
 #[test]
 fn known_tokens_follow_the_wall_clock() {

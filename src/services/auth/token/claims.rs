@@ -97,7 +97,8 @@ impl Rules {
     ) -> Result<Token, TokenError> {
         let malformed = TokenError::Claims;
         let json = decode(&token.payload)?;
-        let claims = Members::parse(&json).ok_or(malformed("the claims are malformed"))?;
+        let claims =
+            Members::parse(&json).ok_or(malformed("the claims are malformed, or too many"))?;
         let times = read_times(&claims)?;
         if self.needs_exp && times.exp.is_none() {
             return Err(malformed("exp is missing"));

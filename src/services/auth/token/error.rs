@@ -29,7 +29,7 @@ pub enum TokenError {
 }
 
 impl TokenError {
-    /// Whether only a forger causes it. Claims are those of the issuer, or cost no signature.
+    /// Whether only a forger causes it. Claims may be those of the issuer, and cost no signature if not.
     pub(in crate::services::auth) fn is_forgery(self) -> bool {
         match self {
             TokenError::Malformed(_)
