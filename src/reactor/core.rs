@@ -68,11 +68,11 @@ pub(super) enum Decided {
 }
 
 impl Decided {
-    /// The work of carrying it out. Only that of a request sends a response.
+    /// The work of carrying it out: of a request it sends a response, of a token it calls the gate.
     pub(super) fn work(&self) -> usize {
         match self {
-            Decided::Request(..) | Decided::Verdict(_) => DECISION_WORK,
-            Decided::SignOut(_) | Decided::Presented(_) | Decided::Identity(_) => HEAD_WORK,
+            Decided::Request(..) | Decided::Verdict(_) | Decided::Presented(_) => DECISION_WORK,
+            Decided::SignOut(_) | Decided::Identity(_) => HEAD_WORK,
         }
     }
 }

@@ -159,9 +159,10 @@ fn refusals_of_a_dead_hook_are_bounded_per_turn() {
     let hook = HookServer::new(Answer::Hang);
     let (mut server, counts) = by_hand(hook.settings().timeout(Duration::from_secs(2)));
     let clients = asking(&server, CLIENTS as usize, "");
-    let (mut before, mut most) = (0, 0);
     let all = CLIENTS * upgrade("/", "").len() as u64;
     server.turn_until("all are read", |metrics| metrics.bytes_read >= all);
+    // Above 0 on a busy machine.
+    let (mut before, mut most) = (server.reactor.metrics().refused, 0);
     // No turn looks at the clock meanwhile.
     thread::sleep(Duration::from_secs(2));
     while before < CLIENTS {

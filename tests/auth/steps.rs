@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use weir::protocol::CloseCode;
+use weir::reactor::budget::DECISIONS_MIN;
 use weir::reactor::settings::{GateSettings, RouteSettings, Settings};
 use weir::reactor::{Event, EventKind, GateId, Observer};
 use weir::services::auth::settings::{Algorithm, KeySource};
@@ -160,24 +161,23 @@ fn a_sign_out_ends_a_refresh_of_its_subject() {
     assert_eq!(it.counts.signed_out.get(), CONNECTIONS);
 }
 
-#[test]
-fn tokens_in_messages_share_the_signatures_of_a_turn() {
-    const MEMBERS: u64 = 20;
-    const SIGNATURES_PER_TURN: usize = 16;
-    let key = Ed25519::new("a");
-    let file = TestFile::new(jwks(&[&key]));
-    let keys = KeySource::File(file.0.clone());
-    let settings = JwtSettings::new(vec![Algorithm::EdDsa]).keys(keys);
+/// The new tokens of so many members that the first turn checks; the next turns check the others.
+fn tokens_of_first_turn(
+    settings: &JwtSettings,
+    members: u64,
+    sign: impl Fn(&str) -> String,
+) -> usize {
     let counts = Rc::<Counts>::default();
-    let mut by_hand = ByHand::new(Settings::default(), |reactor| {
+    let of_loop = Settings::default().connections_per_address(0);
+    let mut by_hand = ByHand::new(of_loop, |reactor| {
         reactor.set_observer(Counting(Rc::clone(&counts)));
-        let jwt = Jwt::new("users", &settings).unwrap();
+        let jwt = Jwt::new("users", settings).unwrap();
         let gate = reactor.add_gate(jwt, GateSettings::default()).unwrap();
         let rooms = reactor.add_service(Rooms::new(RoomSettings::default())).unwrap();
         reactor.add_route("/{name}", rooms, RouteSettings::default().gate(gate)).unwrap();
     });
-    let token = |of: &str, number| key.token(&claims(&format!("{of}-{number}"), ""));
-    let clients = (1..=MEMBERS).map(|number| {
+    let token = |of: &str, number| sign(&claims(&format!("{of}-{number}"), ""));
+    let clients = (1..=members).map(|number| {
         let mut client = Client::tcp(by_hand.address);
         let token = token("old", number);
         let protocol = "Sec-WebSocket-Protocol: weir.rooms";
@@ -193,10 +193,30 @@ fn tokens_in_messages_share_the_signatures_of_a_turn() {
     }
     let refreshed = || counts.refreshed.get();
     by_hand.turn_until("the first turn", |_| refreshed() > 0);
-    assert_eq!(refreshed(), SIGNATURES_PER_TURN);
-    by_hand.turn_until("the next turns", |_| refreshed() == MEMBERS as usize);
+    let first = refreshed();
+    by_hand.turn_until("the next turns", |_| refreshed() == members as usize);
     for client in &mut clients {
         by_hand.turn_until_readable(&client.stream);
         client.expect(TEXT, br#"{"refreshed":true,"id":""}"#);
     }
+    first
+}
+
+#[test]
+fn tokens_in_messages_share_the_signatures_of_a_turn() {
+    const SIGNATURES_PER_TURN: usize = 16;
+    let key = Ed25519::new("a");
+    let file = TestFile::new(jwks(&[&key]));
+    let keys = KeySource::File(file.0.clone());
+    let settings = JwtSettings::new(vec![Algorithm::EdDsa]).keys(keys);
+    let first = tokens_of_first_turn(&settings, 20, |claims| key.token(claims));
+    assert_eq!(first, SIGNATURES_PER_TURN);
+}
+
+/// An HMAC costs little, but reading a token does not.
+#[test]
+fn tokens_in_messages_are_bounded_per_turn() {
+    let _crowd = crate::support::crowd();
+    let (settings, _file) = hmac();
+    assert_eq!(tokens_of_first_turn(&settings, 100, hs256), DECISIONS_MIN);
 }

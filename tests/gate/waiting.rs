@@ -8,7 +8,7 @@ use weir::reactor::settings::{GateSettings, Rate, RouteSettings, Settings};
 
 use super::{Behind, Noted, Scripted, build, gated, next};
 use crate::handshake::expect_refusal;
-use crate::support::{ByHand, Client, upgrade};
+use crate::support::{ByHand, Client, header, upgrade};
 
 /// A `Later` restarts the deadline of the handshake: the client has half of it before.
 #[test]
@@ -88,6 +88,35 @@ fn a_verdict_of_a_gate_that_the_route_has_no_more_refuses() {
         expect_refusal(&mut client, Refusal::GateFailed);
         assert!(noted.try_iter().next().is_none(), "neither the service nor the other gate");
     }
+}
+
+/// The gate of before may still decide: its verdict must not be taken for one on the next request.
+#[test]
+fn a_late_verdict_ends_the_connection_of_a_proxy_although_the_route_has_another_gate() {
+    let settings = Settings::default()
+        .handshake_timeout(Duration::from_millis(300))
+        .trusted_proxies(vec!["127.0.0.0/8".parse().unwrap()]);
+    let (notes, noted) = channel();
+    let mut ids = None;
+    let mut by_hand = ByHand::new(settings, |reactor| {
+        let scripted = Scripted { notes: notes.clone(), later: Vec::new() };
+        let gate = reactor.add_gate(scripted, GateSettings::default()).unwrap();
+        let service = reactor.add_service(Behind { notes, gate }).unwrap();
+        let settings = RouteSettings::default().gate(gate);
+        ids = Some((service, reactor.add_route("/", service, settings).unwrap()));
+    });
+    let (service, route) = ids.unwrap();
+    let mut client = Client::tcp(by_hand.address);
+    let lines = "X-Forwarded-For: 192.0.2.1\r\nX-Token: silent\r\n";
+    client.raw(format!("GET / HTTP/1.1\r\nHost: a\r\n{lines}\r\n").as_bytes());
+    while noted.try_recv().is_err() {
+        by_hand.reactor.turn(Some(Duration::ZERO)).unwrap();
+    }
+    by_hand.reactor.context(service).set_route(route, RouteSettings::default()).unwrap();
+    by_hand.turn_until_readable(&client.stream);
+    let head = client.head();
+    assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
+    assert_eq!(header(&head, "Connection"), Some("close"), "{head}");
 }
 
 const TOKEN: &str = "weir.token.SECRET";

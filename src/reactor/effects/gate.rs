@@ -136,7 +136,8 @@ impl Reactor {
         };
         conn.phase = Phase::Handshake;
         conn.set_registration(Registration::Admitted);
-        let verdict = match self.core.router.settings(gated.route).gate == Some(gated.gate) {
+        let is_of_route = self.core.router.settings(gated.route).gate == Some(gated.gate);
+        let verdict = match is_of_route || is_late {
             true => verdict.unwrap_or(Verdict::Refuse(Refusal::GateTimeout, None)),
             // The route has another gate since a reload.
             false => Verdict::Refuse(Refusal::GateFailed, None),

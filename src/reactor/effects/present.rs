@@ -114,7 +114,9 @@ impl Core {
     }
 
     fn schedule_late_verdicts(&mut self) {
-        if let Some(oldest) = self.presented.oldest().filter(|_| !self.presented.is_timer_set) {
+        if !self.presented.is_timer_set
+            && let Some(oldest) = self.presented.oldest()
+        {
             self.presented.is_timer_set = true;
             let due = oldest + self.settings.handshake_timeout;
             self.schedule.insert(due.max(self.now), Timer::Presented);
