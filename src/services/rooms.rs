@@ -316,3 +316,6 @@ const ROOM: &str = "room/";
 fn watchers(room: &str) -> String {
     format!("presence in {room}")
 }
+
+#[cfg(test)]
+mod tests;

@@ -142,3 +142,6 @@ fn log_change(Change { from, to, resource, value }: Change) {
         info!(level = to.name(); "load is {to}");
     }
 }
+
+#[cfg(test)]
+mod tests;

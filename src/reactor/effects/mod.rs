@@ -60,6 +60,8 @@ pub(super) mod shed;
 pub(super) mod shutdown;
 #[cfg_attr(not(feature = "signals"), path = "../without/effects/signals.rs")]
 pub(super) mod signals;
+#[cfg(test)]
+mod testing;
 pub(super) mod topics;
 pub(super) mod trim;
 pub(super) mod upgrade;

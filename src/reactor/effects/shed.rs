@@ -48,7 +48,7 @@ impl Reactor {
             Step::Close(_, 0) => {}
             Step::Close(resource, count) => self.shed_some(resource, count),
         }
-        self.core.collect_candidates();
+        self.core.collect_candidates(VISITS_PER_SAMPLE);
     }
 
     fn shed_some(&mut self, resource: Resource, count: usize) {
@@ -80,12 +80,11 @@ impl Core {
         self.shedding.step(&critical, open, self.settings.shed_max_percent, self.now)
     }
 
-    /// Looks at the next part of the table.
-    fn collect_candidates(&mut self) {
+    /// Looks at the next `count` slots of the table.
+    fn collect_candidates(&mut self, count: usize) {
         let Core { conns, shedding, .. } = self;
-        let first = if shedding.cursor < conns.slots() { shedding.cursor } else { 0 };
-        shedding.cursor = first + VISITS_PER_SAMPLE;
-        let visited = conns.in_slots(first, VISITS_PER_SAMPLE);
+        let first = shedding.next_slot(conns.slots(), count);
+        let visited = conns.in_slots(first, count);
         let visited = visited.filter(|(_, conn)| conn.is_open_client());
         shedding.candidates.clear();
         shedding.candidates.extend(visited.map(|(id, conn)| {
@@ -166,3 +165,6 @@ fn work_since(seen: &Candidate, (messages, bytes): (u64, u64)) -> u64 {
     let bytes = bytes.saturating_sub(seen.bytes);
     messages * MESSAGE_WORK as u64 + bytes / WORK_BYTES as u64
 }
+
+#[cfg(test)]
+mod tests;

@@ -71,7 +71,7 @@ pub(crate) struct Shedding {
     /// Connections seen at the last sample.
     pub(crate) candidates: Vec<Candidate>,
     /// The slot from which the next candidates are taken.
-    pub(crate) cursor: usize,
+    cursor: usize,
 }
 
 impl Shedding {
@@ -117,6 +117,14 @@ impl Shedding {
         let most = (episode.open * usize::from(max_percent) / 100).max(1);
         let left = most.saturating_sub(episode.closed);
         Step::Close(resource, (episode.allowed as usize).min(left))
+    }
+
+    /// The first of the next `count` slots to look at, of a table with `slots`: after its end, those at its
+    /// start.
+    pub(crate) fn next_slot(&mut self, slots: usize, count: usize) -> usize {
+        let first = if self.cursor < slots { self.cursor } else { 0 };
+        self.cursor = first + count;
+        first
     }
 
     /// Counts connections that were closed.
@@ -210,6 +218,14 @@ mod tests {
             assert!(matches!(step, Step::Begin(_) | Step::Close(..)), "{step:?}");
         }
         assert!(run.closed > 1_700);
+    }
+
+    #[test]
+    fn parts_of_the_table_follow_each_other_and_start_again_behind_its_end() {
+        let mut shedding = Shedding::default();
+        let firsts: Vec<usize> = (0..4).map(|_| shedding.next_slot(10_000, 4096)).collect();
+        assert_eq!(firsts, [0, 4096, 8192, 0]);
+        assert_eq!(shedding.next_slot(4096, 4096), 0, "a table that fits into one part");
     }
 
     #[test]
