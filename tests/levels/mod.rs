@@ -2,6 +2,7 @@
 //!
 //! Most tests raise the level by memory: one connection of high priority holds as much as the test says.
 
+mod admin;
 mod admission;
 mod cgroup;
 mod effects;

@@ -62,6 +62,19 @@ fn operators_see_the_level_and_its_cause() {
     assert!(log.contains("WARN"), "{log}");
 }
 
+/// Nobody is connected, so that no closed connection can lower the load.
+#[test]
+fn shedding_that_does_not_help_is_an_error_in_the_log_and_counted() {
+    let (process, _, admin) = overloaded();
+    admin.await_metric("weir_shed_futile_total", &[], 1.0);
+    assert_eq!(admin.metric("weir_shed_total", &[]), 0.0);
+    let log = process.stop();
+    let text = "closing connections does not lower the load";
+    let lines: Vec<&str> = log.lines().filter(|line| line.contains(text)).collect();
+    assert!(lines.len() == 1 && lines[0].contains("ERROR"), "{log}");
+    assert!(lines[0].contains("resource=memory"), "{log}");
+}
+
 #[test]
 fn an_idle_process_is_not_woken_for_samples() {
     let process = Process::spawn(&mut weir([
