@@ -54,6 +54,51 @@ fn connections_of_an_address_share_their_tokens_per_route() {
     server.turn_until("reading pauses", |metrics| pauses(metrics, "messages_per_address") == 2);
 }
 
+/// Of an IPv6 address the first 64 bits count: a client has the others to itself.
+#[test]
+fn addresses_of_an_ipv6_network_share_their_tokens() {
+    let route = RouteSettings::default()
+        .messages_rate_per_address(only(5))
+        .bytes_rate_per_address(only(10_000));
+    let settings = Settings::default().trusted_proxies(vec!["127.0.0.1/32".parse().unwrap()]);
+    let mut server = server(settings, route);
+    let open = |server: &mut ByHand, address: &str, path: &str| {
+        let opened = server.reactor.metrics().opened;
+        let mut client = Client::tcp(server.address);
+        let lines = format!("X-Forwarded-For: {address}\r\n");
+        client.raw(upgrade(path, &lines).as_bytes());
+        server.turn_until("a connection opens", |metrics| metrics.opened > opened);
+        assert!(client.head().starts_with("HTTP/1.1 101 "));
+        client
+    };
+    let mut one = open(&mut server, "2001:db8:1:2::1", "/");
+    let mut two = open(&mut server, "2001:db8:1:2:ffff:ffff:ffff:ffff", "/");
+    let mut other = open(&mut server, "2001:db8:1:3::1", "/");
+    one.raw(&numbered(0..3));
+    expect(&mut server, &mut one, 0..3);
+    other.raw(&numbered(0..5));
+    expect(&mut server, &mut other, 0..5);
+    two.raw(&numbered(0..3));
+    server.turn_until("reading pauses", |metrics| pauses(metrics, "messages_per_address") == 1);
+    expect(&mut server, &mut two, 0..2);
+
+    let mut one = open(&mut server, "2001:db8:1:2::1", "/other");
+    let mut two = open(&mut server, "2001:db8:1:2:ffff:ffff:ffff:ffff", "/other");
+    let mut other = open(&mut server, "2001:db8:1:3::1", "/other");
+    let all = server.reactor.metrics().messages_in + 2;
+    for client in [&mut one, &mut other] {
+        client.send(BINARY, &[0; 9000]);
+    }
+    server.turn_until("they are read", |metrics| metrics.messages_in == all);
+    for _ in 0..3 {
+        two.send(BINARY, &[0; 2000]);
+    }
+    server.turn_until("reading pauses", |metrics| pauses(metrics, "bytes_per_address") == 1);
+    assert!(server.reactor.metrics().messages_in < all + 3);
+    let tables = &server.reactor.metrics().rate_tables;
+    assert_eq!((tables["messages_per_address"], tables["bytes_per_address"]), (4, 4));
+}
+
 #[test]
 fn bytes_of_an_address_are_counted_over_its_connections() {
     let route = RouteSettings::default().bytes_rate_per_address(only(10_000));
