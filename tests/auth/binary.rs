@@ -4,6 +4,8 @@ use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use weir::reactor::budget::HTTP_REQUESTS_MAX;
+
 use super::gated::{TestFile, status_of};
 use super::tokens::{SECRET, claims, hs256, now, valid};
 use crate::binary::File;
@@ -196,6 +198,42 @@ fn routes_and_networks_have_the_gates_that_they_name() {
         assert_eq!(status_of(&Client::tcp(address).request(&upgrade(path, ""))), 401);
     }
     process.stop();
+}
+
+/// 4,096 subjects are known.
+#[test]
+fn the_subject_that_was_signed_out_first_is_dropped_with_a_line_in_the_log() {
+    const SUBJECTS_MAX: usize = 4096;
+    let gated = Gated::new();
+    let old = |subject: &str| {
+        let claims = claims(subject, &format!(r#","role":"user","iat":{}"#, now() - 1));
+        hs256(&claims)
+    };
+    let mut operator = Client::tcp(gated.admin.address());
+    let mut requests = 0;
+    let mut sign_out = |subject: &str| {
+        if requests == HTTP_REQUESTS_MAX {
+            (operator, requests) = (Client::tcp(gated.admin.address()), 0);
+        }
+        requests += 1;
+        let path = format!("/auth/users/users/{subject}");
+        operator.raw(format!("DELETE {path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes());
+        assert_eq!(status_of(&operator.answer().0), 202);
+    };
+    for number in 0..SUBJECTS_MAX {
+        sign_out(&format!("user-{number}"));
+    }
+    assert_eq!(gated.open(&old("user-0")).0, 401);
+    sign_out("one-more");
+    assert_eq!(gated.open(&old("user-0")).0, 101, "it is not known any more");
+    for subject in ["user-1", "one-more"] {
+        assert_eq!(gated.open(&old(subject)).0, 401);
+    }
+    let log = gated.process.stop();
+    let text = "too many subjects were signed out: older tokens of this one are accepted again";
+    let lines: Vec<&str> = log.lines().filter(|line| line.contains(text)).collect();
+    assert!(lines.len() == 1 && lines[0].contains("WARN"), "{lines:?}");
+    assert!(lines[0].contains("subject=user-0"), "{lines:?}");
 }
 
 /// `weir check` reads the files, and a secret that others can read is a warning.

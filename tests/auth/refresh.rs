@@ -1,5 +1,10 @@
 //! New tokens for open connections, over HTTP.
 
+use weir::protocol::Message;
+use weir::reactor::settings::{GateSettings, RouteSettings, Settings};
+use weir::reactor::{ConnId, Context, Service};
+use weir::services::auth::Jwt;
+
 use super::gated::{challenge, gated, hmac, status_of};
 use super::tokens::{claims, hs256, now, valid};
 use crate::support::{Client, Server, TEXT, upgrade};
@@ -73,4 +78,50 @@ fn a_refresh_needs_a_valid_token_and_its_path() {
     let mut client = Client::tcp(server.address);
     let head = client.request(&upgrade("/auth/refresh", ""));
     assert_eq!(status_of(&head), 404, "the path serves no WebSocket");
+}
+
+/// Answers with subject, metadata and priority of the connection.
+struct WhoAmI;
+
+impl Service for WhoAmI {
+    fn on_message(&mut self, cx: &mut Context<'_>, conn: ConnId, _: Message<'_>) {
+        let identity = cx.identity(conn).unwrap();
+        let metadata: Vec<_> =
+            identity.metadata.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        let priority = cx.record(conn).unwrap().priority;
+        let answer = format!("{} [{}] {priority}", identity.subject(), metadata.join(" "));
+        let _ = cx.send(conn, &*answer);
+    }
+}
+
+#[test]
+fn a_refresh_replaces_metadata_and_priority() {
+    let (settings, _file) = hmac();
+    let settings = settings.claims(vec!["role".to_owned(), "team".to_owned()]);
+    let server = Server::start(Settings::default(), move |reactor| {
+        let gate = Jwt::new("users", &settings).unwrap();
+        let gate = reactor.add_gate(gate, GateSettings::default()).unwrap();
+        let service = reactor.add_service(WhoAmI).unwrap();
+        reactor.add_route("/", service, RouteSettings::default().gate(gate)).unwrap();
+        reactor.add_route("/auth/refresh", gate.service(), RouteSettings::default()).unwrap();
+    });
+    let token = |more: &str| hs256(&claims("ann", more));
+    let first = token(r#","role":"user","team":"a","priority":"low""#);
+    let lines = format!("Authorization: Bearer {first}\r\n");
+    let (mut client, _) = Client::open_with(server.address, "/", &lines);
+    let mut expect = |expected: &str| {
+        client.text("?");
+        client.expect(TEXT, expected.as_bytes());
+    };
+    expect("ann [role=user team=a] low");
+    for (claims, expected) in [
+        (r#","role":["admin","user"],"priority":"high""#, "ann [role=admin role=user] high"),
+        // Up to the route's `priority_max`.
+        (r#","priority":"critical""#, "ann [] high"),
+        // Without the claim, the priority of the route.
+        (r#","team":"b""#, "ann [team=b] normal"),
+    ] {
+        assert_eq!(refreshed(&server, &token(claims)), 204);
+        expect(expected);
+    }
 }
