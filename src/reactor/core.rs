@@ -22,7 +22,6 @@ use super::api::settings::Settings;
 use super::api::time::Time;
 use super::conn::connection::Connection;
 use super::conn::outboxes::Outboxes;
-use super::conn::queues::Queue;
 use super::conn::table::Conns;
 use super::parts::admission::Admission;
 use super::parts::date::DateCache;
@@ -129,8 +128,8 @@ impl Queues {
     /// Queues a connection for the flush phase.
     #[inline(always)]
     pub(super) fn enqueue_flush(&mut self, id: ConnId, conn: &mut Connection) {
-        if !conn.queues.has(Queue::Flush) {
-            conn.queues.enter(Queue::Flush);
+        if !conn.in_flush_queue {
+            conn.in_flush_queue = true;
             self.flush.push_back(id);
         }
     }
@@ -306,7 +305,7 @@ impl Core {
         if let Some(conn) = self.conns.get_mut(id)
             && conn.should_read()
         {
-            conn.queues.enter(Queue::Read);
+            conn.reading.enter_queue();
             self.queues.read.push_back(id);
         }
     }
@@ -324,7 +323,7 @@ impl Core {
         for (id, conn) in self.conns.iter() {
             let is_member = conn.batch.is_some();
             debug_assert!(!is_member || conn.outbox.is_empty(), "{id}: a batch and an outbox");
-            if !conn.queues.has(Queue::Read) && !conn.queues.has(Queue::Flush) {
+            if !conn.reading.is_queued() && !conn.in_flush_queue {
                 let measured = conn.measure_input();
                 debug_assert_eq!(conn.input_bytes as usize, measured, "{id}: input: {conn:?}");
                 #[cfg(feature = "proxy")]

@@ -18,8 +18,8 @@ use super::heartbeat::HeartbeatState;
 use super::outboxes::output::Output;
 use super::pause::Pauses;
 use super::phase::{AdmissionState, Phase, Registration};
-use super::queues::InQueues;
 use super::rates::FastRead;
+use super::reading::Reading;
 use crate::protocol::{Decoder, Message, Role};
 use crate::reactor::api::close_reason::CloseReason;
 use crate::reactor::api::id::{ConnId, RouteId, ServiceId};
@@ -82,10 +82,10 @@ pub(crate) struct Connection {
     pub(crate) read_closed: bool,
     /// The owners of pauses of reading.
     pub(crate) pauses: Pauses,
-    pub(crate) fast_read: FastRead,
+    pub(crate) reading: Reading,
     pub(super) admission: AdmissionState,
-    /// The queues that it is in.
-    pub(crate) queues: InQueues,
+    /// Invariant: set exactly while it is in the flush queue.
+    pub(crate) in_flush_queue: bool,
 }
 
 /// Size of a connection, and so of its slot in the table. With debug assertions mio also stores the
@@ -136,9 +136,9 @@ impl Connection {
             readable: false,
             read_closed: false,
             pauses: Pauses::default(),
-            fast_read: FastRead::No,
+            reading: Reading::default(),
             admission: AdmissionState::new(Quota::Clients, Registration::Admitted),
-            queues: InQueues::default(),
+            in_flush_queue: false,
         }
     }
 
@@ -192,7 +192,7 @@ impl Connection {
 
     /// The cold state, to add to it.
     pub(crate) fn cold(&mut self) -> &mut ColdState {
-        self.fast_read = FastRead::No;
+        self.reading.set_fast(FastRead::No);
         self.cold.get_or_insert_default()
     }
 

@@ -5,7 +5,6 @@ use super::connection::Connection;
 use super::handshake::Handshake;
 use super::pause::PauseOwner;
 use super::phase::{Input, Phase};
-use super::queues::Queue;
 use super::unread::Unread;
 use super::windows::Unfinished;
 use crate::protocol::Decoder;
@@ -48,7 +47,7 @@ impl Connection {
 
     /// Whether it must be put on the read queue: input may be there and may be handled.
     pub(crate) fn should_read(&self) -> bool {
-        !self.queues.has(Queue::Read) && (self.readable || self.has_unread()) && self.takes_input()
+        !self.reading.is_queued() && (self.readable || self.has_unread()) && self.takes_input()
     }
 
     pub(crate) fn take_unread(&mut self) -> Option<Unread> {

@@ -29,9 +29,9 @@ pub(super) mod phase;
 pub(super) mod pipe;
 #[cfg_attr(not(feature = "proxy"), path = "../without/conn/piped.rs")]
 pub(super) mod piped;
-pub(super) mod queues;
 pub(super) mod rated;
 pub(super) mod rates;
+pub(super) mod reading;
 #[cfg_attr(not(feature = "proxy"), path = "../without/conn/relayed.rs")]
 pub(super) mod relayed;
 pub(super) mod table;

@@ -37,13 +37,13 @@ impl Connection {
     /// Starts a fast read, if the next one may be such a read: returns how many bytes it may take.
     #[inline(always)]
     pub(crate) fn start_fast_read(&mut self, now: Time) -> Option<usize> {
-        if self.fast_read == FastRead::No {
+        if !self.reading.is_fast() {
             return None;
         }
         let cold = self.cold.as_deref_mut()?;
         debug_assert!(cold.is_passive(), "a fast read beside {cold:?}");
         let rates = cold.rates.as_deref_mut()?;
-        debug_assert_eq!(rates.fast_read(), self.fast_read, "{rates:?}");
+        debug_assert_ne!(rates.fast_read(), FastRead::No, "{rates:?}");
         let has_plenty = rates.start_read(self.traffic.messages_in, now);
         has_plenty.then_some(rates.read_bytes_max as usize)
     }
@@ -54,19 +54,19 @@ impl Connection {
         if self.holds_input() {
             return false;
         }
-        // No `match`: this order costs the fewest instructions.
-        if self.fast_read == FastRead::Messages {
+        if self.reading.is_fast_without_bytes() {
             return true;
         }
-        self.fast_read == FastRead::Bytes
-            && self.rates_mut().is_some_and(|rates| rates.note_fast_bytes(bytes))
+        self.reading.is_fast() && self.rates_mut().is_some_and(|rates| rates.note_fast_bytes(bytes))
     }
 
     /// After a read with all checks: whether the next one may be a fast one.
     pub(crate) fn review_fast_read(&mut self) {
-        let is_passive = self.cold.as_deref().is_some_and(ColdState::is_passive);
-        let rates = self.rates().filter(|_| is_passive);
-        self.fast_read = rates.map_or(FastRead::No, ConnRates::fast_read);
+        let mut fast = self.rates().map_or(FastRead::No, ConnRates::fast_read);
+        if fast != FastRead::No && !self.cold.as_deref().is_some_and(ColdState::is_passive) {
+            fast = FastRead::No;
+        }
+        self.reading.set_fast(fast);
     }
 
     /// Notes that a control frame takes a token, like a message.

@@ -22,7 +22,6 @@ use crate::reactor::api::id::{ConnId, ServiceId};
 use crate::reactor::api::time::Time;
 use crate::reactor::conn::connection::Connection;
 use crate::reactor::conn::phase::{Input, Phase};
-use crate::reactor::conn::queues::Queue;
 use crate::reactor::conn::unread::Unread;
 use crate::reactor::core::Core;
 use crate::reactor::parts::metrics::Metrics;
@@ -46,7 +45,7 @@ impl Reactor {
         let Some(conn) = self.core.conns.get_mut(id) else {
             return;
         };
-        conn.queues.leave(Queue::Read);
+        conn.reading.leave_queue();
         if !conn.takes_input() {
             return;
         }

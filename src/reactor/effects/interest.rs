@@ -9,7 +9,6 @@ use mio::event::Event;
 
 use crate::reactor::api::close_reason::CloseReason;
 use crate::reactor::api::id::{ConnId, Source};
-use crate::reactor::conn::queues::Queue;
 use crate::reactor::core::Core;
 
 impl Core {
@@ -24,7 +23,7 @@ impl Core {
             return self.drop_connection(id, CloseReason::PeerReset);
         }
         if conn.should_read() {
-            conn.queues.enter(Queue::Read);
+            conn.reading.enter_queue();
             self.queues.read.push_back(id);
         }
         if conn.awaits_write() && (event.is_writable() || event.is_error()) {

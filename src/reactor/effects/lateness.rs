@@ -10,7 +10,6 @@ use std::io;
 use std::time::Duration;
 
 use crate::reactor::api::id::ConnId;
-use crate::reactor::conn::queues::Queue;
 use crate::reactor::core::Core;
 
 /// A pong deadline that fires later than this after its time looks into the socket first.
@@ -39,7 +38,7 @@ impl Core {
         }
         let route = self.router.settings(conn.route);
         let (due, _) = conn.deadline(&self.settings, route, self.load.grace_shift);
-        let is_unread = conn.queues.has(Queue::Read)
+        let is_unread = conn.reading.is_queued()
             || self.now.since(due) > PONG_LATE && {
                 let peeked = conn.socket.peek(&mut [0]);
                 // The end of the stream and errors are for the read, too.

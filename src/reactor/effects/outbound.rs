@@ -24,7 +24,6 @@ use crate::reactor::conn::outbox::pressure::Pressure;
 use crate::reactor::conn::outbox::spares::SpareQueues;
 use crate::reactor::conn::outbox::{Flushed, Outbox};
 use crate::reactor::conn::phase::{Input, Phase};
-use crate::reactor::conn::queues::Queue;
 use crate::reactor::core::Core;
 
 impl Core {
@@ -35,7 +34,7 @@ impl Core {
         let Some(conn) = self.conns.get_mut(id) else {
             return;
         };
-        conn.queues.leave(Queue::Flush);
+        conn.in_flush_queue = false;
         if !conn.is_open() {
             return self.flush_unopened(id);
         }

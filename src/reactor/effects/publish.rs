@@ -13,7 +13,6 @@ use crate::reactor::api::outcome::SendOutcome;
 use crate::reactor::api::publish::{Payload, PublishOptions, Published, Target};
 use crate::reactor::conn::connection::Connection;
 use crate::reactor::conn::outboxes::Outboxes;
-use crate::reactor::conn::queues::Queue;
 use crate::reactor::core::Core;
 use crate::reactor::parts::batch_id::BatchId;
 use crate::reactor::parts::topics::TopicId;
@@ -178,8 +177,8 @@ impl Core {
             }
             more += bytes;
             batches.join(batch, conn, soft);
-            if !conn.queues.has(Queue::Flush) {
-                conn.queues.enter(Queue::Flush);
+            if !conn.in_flush_queue {
+                conn.in_flush_queue = true;
                 self.queues.flush.push_back(id);
             }
         }

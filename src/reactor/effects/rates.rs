@@ -105,7 +105,7 @@ impl Core {
         if let Some(left) = std::mem::replace(&mut rates.shared[rate as usize], entered) {
             shared_rates.leave(left, *now);
         }
-        conn.fast_read = FastRead::No;
+        conn.reading.set_fast(FastRead::No);
     }
 
     /// Applies the changed rates of its route to a connection that has rates.
@@ -115,7 +115,7 @@ impl Core {
             return;
         };
         let (route, messages_in) = (conn.route, conn.traffic.messages_in);
-        conn.fast_read = FastRead::No;
+        conn.reading.set_fast(FastRead::No);
         if let Some(rates) = conn.rates_mut() {
             rates.start_read(messages_in, *now);
             rates.limits = Rc::clone(router.rates(route));
@@ -322,7 +322,7 @@ impl Core {
             }
         }
         if !has_plenty {
-            conn.fast_read = FastRead::No;
+            conn.reading.set_fast(FastRead::No);
             // The messages behind this one need tokens that may be gone.
             if is_read {
                 self.work.end_share();

@@ -19,7 +19,6 @@ use crate::reactor::api::id::ConnId;
 use crate::reactor::api::settings::TlsSettings;
 use crate::reactor::conn::connection::Connection;
 use crate::reactor::conn::phase::{Input, Phase, Registration};
-use crate::reactor::conn::queues::Queue;
 use crate::reactor::conn::unread::Unread;
 use crate::reactor::core::Core;
 use crate::reactor::parts::admission::Quota;
@@ -58,7 +57,7 @@ impl Reactor {
         let alive = |id| conns.get(id).is_some();
         if let Some(id) = tls.handshakes.next_refused(*now, alive) {
             if let Some(conn) = conns.get_mut(id) {
-                conn.queues.leave(Queue::Read);
+                conn.reading.leave_queue();
             }
             self.read_session(id);
             self.core.after_read(id);
@@ -113,7 +112,7 @@ impl Core {
             && !conn.discards_input()
             && conn.session().is_some_and(|session| session.is_handshaking());
         if is_parked {
-            conn.queues.enter(Queue::Read);
+            conn.reading.enter_queue();
             self.tls.handshakes.park(id);
             self.metrics.tls_handshakes_deferred += 1;
         }
