@@ -91,7 +91,7 @@ impl RouteConfig {
     /// Its settings, with its gate. `None` if the loop has no such gate.
     pub(crate) fn limits(&self, gates: &Gates) -> Option<RouteSettings> {
         match self.service {
-            // It leads to the gate, which is asked by nobody.
+            // It leads to the gate, which decides on no request there.
             RouteService::Auth => Some(self.settings.clone()),
             _ => self.access.add_to(&self.settings, gates),
         }

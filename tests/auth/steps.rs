@@ -84,17 +84,22 @@ impl Crowd {
     /// Sends a refresh to a token with this role from each of so many clients, and turns until the first
     /// connections are refreshed.
     fn refresh<const CLIENTS: usize>(&mut self, role: &str) -> [Client; CLIENTS] {
+        let clients = self.asking(&token(role));
+        let counts = Rc::clone(&self.counts);
+        let started = || counts.refreshed.get() + counts.signed_out.get() > 0;
+        self.by_hand.turn_until("the first turn of the refresh", |_| started());
+        clients
+    }
+
+    /// Clients that have sent a refresh with this token each.
+    fn asking<const CLIENTS: usize>(&mut self, token: &str) -> [Client; CLIENTS] {
         let accepted = self.by_hand.reactor.metrics().accepted + CLIENTS as u64;
         let mut clients = [(); CLIENTS].map(|()| Client::tcp(self.by_hand.address));
         self.by_hand.turn_until("the clients are accepted", |metrics| metrics.accepted == accepted);
-        let token = token(role);
         let head = format!("POST /refresh HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}");
         for client in &mut clients {
             client.raw(format!("{head}\r\nContent-Length: 0\r\n\r\n").as_bytes());
         }
-        let counts = Rc::clone(&self.counts);
-        let started = || counts.refreshed.get() + counts.signed_out.get() > 0;
-        self.by_hand.turn_until("the first turn of the refresh", |_| started());
         clients
     }
 
@@ -144,6 +149,25 @@ fn a_refresh_that_is_not_enough_closes_a_bounded_number_of_connections_in_each_t
     let mut by_code = HashMap::new();
     codes.for_each(|code| *by_code.entry(code).or_insert(0) += 1);
     assert_eq!(by_code, HashMap::from([(3003, CONNECTIONS)]));
+}
+
+/// Each looks at all connections of the subject.
+#[test]
+fn refreshes_of_sessions_without_connections_are_bounded_per_turn() {
+    const CLIENTS: usize = 100;
+    const VISITS_PER_TURN: usize = 16 * 1024;
+    let _crowd = crate::support::crowd();
+    let mut it = Crowd::new();
+    let token = hs256(&claims("ann", r#","role":"user","sid":"2""#));
+    let mut clients = it.asking::<CLIENTS>(&token);
+    it.by_hand.turn_until_readable(&clients[0].stream);
+    let first = clients.iter().filter(|client| has_response(client)).count();
+    assert_eq!(first, VISITS_PER_TURN.div_ceil(CONNECTIONS));
+    for client in &mut clients {
+        it.by_hand.turn_until_readable(&client.stream);
+        assert_eq!(status_of(&client.head()), 204);
+    }
+    assert_eq!(it.counts.refreshed.get(), 0);
 }
 
 #[test]

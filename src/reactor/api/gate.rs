@@ -72,8 +72,8 @@ pub trait Gate: Service {
     /// ([`Context::present`]): passes it with the identity that replaces the present one, or refuses
     /// it; the connection stays as it is then. The connection belongs to its service.
     /// [`identity`](Context::identity) and [`verdict`](Context::verdict) accept its id: after
-    /// [`Verdict::Later`] the verdict follows, or [`on_close`](Service::on_close) reports that nobody
-    /// waits for it.
+    /// [`Verdict::Later`] the verdict follows, or [`on_close`](Service::on_close) reports that it is not
+    /// needed any more.
     ///
     /// By default a gate takes no such tokens.
     fn on_token(

@@ -58,7 +58,7 @@ impl Reactor {
         self.core.schedule_late_verdicts();
     }
 
-    /// Informs the gate that nobody waits for its verdict: the connection has ended.
+    /// Informs the gate that its verdict is not needed: the connection has ended.
     pub(in crate::reactor) fn end_presented(&mut self, id: ConnId, reason: CloseReason) {
         if let Some(presented) = self.core.presented.remove(id).filter(|it| it.is_asked()) {
             let gate = presented.gate.service();

@@ -371,7 +371,7 @@ impl Service for Jwt {
 
     fn on_message(&mut self, _: &mut Context<'_>, _: ConnId, _: Message<'_>) {}
 
-    /// Nobody waits for the check of its token.
+    /// Drops its token: its request has ended.
     fn on_close(&mut self, _: &mut Context<'_>, conn: ConnId, _: CloseReason) {
         self.ready.retain(|waiting| waiting.conn != conn);
         self.keyless.retain(|waiting| waiting.conn != conn);

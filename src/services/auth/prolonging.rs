@@ -10,6 +10,9 @@ use crate::reactor::{ConnId, Context, Identity, Time};
 /// Connections that get a new identity in one turn. Each may be closed instead, if its route requires
 /// more; and its service is called.
 const CHANGES_PER_TURN: usize = 256;
+/// Connections that the refreshes of one turn look at, before a further one waits: each looks at all of its
+/// subject, whatever their session.
+const VISITS_PER_TURN: usize = 16 * 1024;
 /// Maximum number of refreshes that wait.
 const REFRESHES_MAX: usize = 1024;
 
@@ -19,9 +22,10 @@ pub(super) struct Prolonging {
     waiting: VecDeque<Refresh>,
     /// Connections of the first refresh that have their old identity. Empty before it is listed.
     left: Vec<ConnId>,
-    /// The turn that `changes` counts for.
+    /// The turn that `changes` and `visits` count for.
     turn: Time,
     changes: usize,
+    visits: usize,
 }
 
 /// A new identity for the connections of its session.
@@ -74,13 +78,17 @@ impl Prolonging {
     /// has changed enough, or nothing waits.
     pub(super) fn step(&mut self, cx: &mut Context<'_>) -> Option<ConnId> {
         if self.turn != cx.now() {
-            (self.turn, self.changes) = (cx.now(), 0);
+            (self.turn, self.changes, self.visits) = (cx.now(), 0, 0);
         }
         let refresh = self.waiting.front_mut()?;
         if !refresh.is_listed {
+            if self.visits >= VISITS_PER_TURN {
+                return None;
+            }
             refresh.is_listed = true;
             let gate = cx.own_gate()?;
             let of_subject = cx.subject(gate, refresh.identity.subject());
+            let of_subject = of_subject.inspect(|_| self.visits += 1);
             let of_session = of_subject.filter(|(_, old)| is_same_session(old, &refresh.identity));
             self.left = of_session.map(|(conn, _)| conn).collect();
         }

@@ -134,7 +134,7 @@ fn reason(error: PresentError) -> &'static str {
         PresentError::TooLong => "malformed",
         PresentError::Pending => "pending",
         PresentError::Full => Refusal::GateFailed.name(),
-        // Nobody receives the answer.
+        // The connection gets no answer.
         PresentError::Gone => Refusal::Unauthorized.name(),
     }
 }

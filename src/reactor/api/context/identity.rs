@@ -12,8 +12,9 @@ use crate::reactor::api::token_request::PresentError;
 
 impl Context<'_> {
     /// A gate's verdict on a request or a token, after [`on_gate`](crate::reactor::Gate::on_gate) or
-    /// [`on_token`](crate::reactor::Gate::on_token) has returned [`Verdict::Later`]. The mail phase carries it out. The first verdict on a request counts; later
-    /// ones change nothing, and neither does one on a request that has ended.
+    /// [`on_token`](crate::reactor::Gate::on_token) has returned [`Verdict::Later`]. The mail phase
+    /// carries it out. The first verdict on a request counts; later ones change nothing, and neither does
+    /// one on a request that has ended.
     pub fn verdict(&mut self, conn: ConnId, verdict: Verdict) {
         self.core.give_verdict(self.core.served, conn, verdict);
     }

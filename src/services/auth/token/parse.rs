@@ -14,7 +14,7 @@ use crate::protocol::secret::Secret;
 /// Maximum length of a token: half of a request head of default size.
 pub(in crate::services::auth) const TOKEN_BYTES_MAX: usize = 8 * 1024;
 
-/// A token that nobody has verified yet.
+/// A token whose signature is not verified yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::services::auth) struct Unverified<'a> {
     pub(in crate::services::auth) algorithm: Algorithm,
