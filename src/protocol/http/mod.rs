@@ -16,7 +16,7 @@ pub(super) mod headers;
 pub(super) mod path;
 #[cfg(feature = "proxy")]
 pub(super) mod response;
-#[cfg(any(feature = "nostr", feature = "proxy"))]
+#[cfg(any(feature = "metrics", feature = "nostr", feature = "proxy"))]
 pub(super) mod sender;
 #[cfg(feature = "proxy")]
 pub(super) mod switch;
