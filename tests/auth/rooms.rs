@@ -69,7 +69,7 @@ fn token(subject: &str, more: &str) -> String {
 }
 
 fn short(subject: &str) -> String {
-    hs256(&format!(r#"{{"sub":"{subject}","exp":{}}}"#, now() + 3))
+    hs256(&format!(r#"{{"sub":"{subject}","exp":{}}}"#, now() + 6))
 }
 
 fn command(client: &mut Client, token: &str, id: &str) {

@@ -10,7 +10,7 @@ use weir::reactor::settings::{GateSettings, RouteSettings, Settings};
 
 use super::{Noted, Scripted, gated, next_after_asked};
 use crate::puppet::Puppet;
-use crate::support::{Client, Server, TEXT};
+use crate::support::{Client, Server, TEXT, frame};
 
 fn start() -> (Server, Receiver<Noted>) {
     gated(Settings::default(), GateSettings::default(), RouteSettings::default())
@@ -50,6 +50,27 @@ fn a_token_that_passes_replaces_the_identity() {
     assert_eq!(ask(&mut client, "who"), "dan");
     drop(client);
     server.stop_clean();
+}
+
+#[test]
+fn an_identity_that_is_replaced_several_times_in_a_turn_is_reported_once() {
+    let (server, noted) = start();
+    let mut client = open(&server, "ann");
+    let texts = ["be bob", "be carl", "be dan"];
+    client.raw(&texts.map(|text| frame(true, TEXT, text.as_bytes())).concat());
+    for _ in texts {
+        assert_eq!(client.frame().payload, b"Ok(())");
+    }
+    assert_eq!(ask(&mut client, "who"), "dan");
+    drop(client);
+    server.stop_clean();
+    let mut subjects = Vec::new();
+    while let Ok(note) = noted.try_recv() {
+        if let Noted::Identity(subject) = note {
+            subjects.push(subject);
+        }
+    }
+    assert_eq!(subjects, ["dan"]);
 }
 
 #[test]

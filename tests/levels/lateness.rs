@@ -214,7 +214,7 @@ fn a_stop_while_work_is_left_is_discounted() {
     server.turn_until("all is read", |metrics| metrics.messages_in == all);
     let turns = server.reactor.metrics().turns;
     server.turn_until("further samples", |metrics| metrics.turns > turns + 30);
-    assert_eq!(server.reactor.metrics().stops, 1);
+    assert!(server.reactor.metrics().stops >= 1);
     let (peak, changes) = delay(&mut server, service);
     assert!(peak < 1.0, "{peak} s");
     assert_eq!(changes, [0; 3]);

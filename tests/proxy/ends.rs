@@ -116,7 +116,7 @@ fn a_tunnel_with_an_expired_identity_closes_its_upstream_with_1001() {
     for mode in MODES {
         let (upstream, seen) = upstream(mode);
         let (front, _secret) = gated(&upstream);
-        let token = hs256(&format!(r#"{{"sub":"ann","exp":{}}}"#, now() + 4));
+        let token = hs256(&format!(r#"{{"sub":"ann","exp":{}}}"#, now() + 8));
         let mut client = tunnel(&front, "/", &bearer(&token), mode);
         expect_end(&front, &mut client, &seen, (3000, "token expired"), "expired");
     }

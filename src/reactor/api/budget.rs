@@ -47,10 +47,10 @@ pub const WEIGHED_AT_ONCE: usize = 32;
 /// Work of all `on_mail` calls and deferred decisions of one turn.
 pub const MAIL_WORK: usize = 32 * 1024;
 /// Deferred decisions that one turn carries out even if its mail has used up [`MAIL_WORK`].
-pub const DECISIONS_MIN: usize = 64;
+pub const DECISIONS_MIN: usize = 32;
 /// Work of a decision on a request, or of a token in a message: a turn carries out [`DECISIONS_MIN`] of them.
-/// A decision takes some 10 us with the write of its response, so a hook whose timeout ends for 1,000 clients at
-/// once makes no turn of 10 ms. A gate takes up to 50 us to read a token of 8 KiB.
+/// A refusal takes some 20 us with the write of its response, so a hook whose timeout ends for 1,000 clients at
+/// once makes no turn of a millisecond. A gate takes up to 50 us to read a token of 8 KiB.
 pub const DECISION_WORK: usize = MAIL_WORK / DECISIONS_MIN;
 /// Work of the timers of one turn; also of its `on_drain` calls, and of its `on_close` and
 /// `on_empty` calls.

@@ -184,7 +184,7 @@ pub trait Service: Any {
     }
 
     /// The identity of an open connection was replaced ([`Context::set_identity`]): after a refresh,
-    /// or by a token in a message. Called in the mail phase.
+    /// or by a token in a message. Called in the mail phase, once for all replacements until then.
     fn on_identity(&mut self, cx: &mut Context<'_>, conn: ConnId) {
         let _ = (cx, conn);
     }

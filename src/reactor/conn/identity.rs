@@ -25,4 +25,6 @@ pub(crate) struct HeldIdentity {
     /// Its entry in the table of subjects. `None` for a request without upgrade, which does not
     /// count.
     pub(crate) member: Option<MemberId>,
+    /// Whether it has replaced another one, and its service is not informed yet.
+    pub(crate) is_unreported: bool,
 }

@@ -94,14 +94,17 @@ impl Core {
     ) {
         let until = member.as_ref().map_or(Time::MAX, |_| self.end_of(gate, &identity));
         let offset = self.wall_clock.offset();
-        let held = HeldIdentity { identity: Rc::new(identity), gate, until, offset, member };
+        let (identity, is_unreported) = (Rc::new(identity), false);
+        let mut held = HeldIdentity { identity, gate, until, offset, member, is_unreported };
         let Some(conn) = self.conns.get_mut(id) else {
             if let Some(member) = held.member {
                 self.subjects.leave(member);
             }
             return;
         };
-        let before = conn.cold().identity.replace(Box::new(held));
+        let cold = conn.cold();
+        held.is_unreported = cold.identity.as_ref().is_some_and(|before| before.is_unreported);
+        let before = cold.identity.replace(Box::new(held));
         if let Some(member) = before.and_then(|before| before.member) {
             self.subjects.leave(member);
         }
@@ -186,8 +189,18 @@ impl Core {
         }
         self.observe_refreshed(id);
         self.arm(id);
-        self.queues.decisions.push_back(Decided::Identity(id));
+        self.queue_report(id);
         Ok(())
+    }
+
+    /// Queues the call that informs the service of a replaced identity, once however often it is
+    /// replaced until then: the queue holds a connection once.
+    fn queue_report(&mut self, id: ConnId) {
+        let held = self.conns.get_mut(id).and_then(|conn| conn.held_identity_mut());
+        if let Some(held) = held.filter(|held| !held.is_unreported) {
+            held.is_unreported = true;
+            self.queues.decisions.push_back(Decided::Identity(id));
+        }
     }
 
     /// The identity of a connection has expired.
@@ -276,7 +289,13 @@ impl Core {
 impl Reactor {
     /// Informs the service of a connection that its identity was replaced.
     pub(in crate::reactor) fn report_identity(&mut self, id: ConnId) {
-        if let Some(conn) = self.core.conns.get(id).filter(|conn| conn.is_open()) {
+        let Some(conn) = self.core.conns.get_mut(id) else {
+            return;
+        };
+        if let Some(held) = conn.held_identity_mut() {
+            held.is_unreported = false;
+        }
+        if conn.is_open() {
             let service = conn.service;
             self.call_for(id, service, |service, cx| service.on_identity(cx, id));
         }

@@ -31,7 +31,7 @@ const QUEUE_MAX: usize = 1024;
 /// Bytes of the requests that wait, or that a thread has: 1,024 usual ones, or 250 of the largest.
 const QUEUE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Requests that are refused at once because their time has passed; the next turn refuses further ones.
-const EXPIRIES_PER_TURN: usize = 64;
+const EXPIRIES_PER_TURN: usize = 32;
 /// TLS needs more than a minimal stack.
 const STACK_BYTES: usize = 512 * 1024;
 /// The only timer: the oldest request has taken too long.
