@@ -97,7 +97,7 @@ impl RouteConfig {
         }
     }
 
-    /// Checks who may use it, against the gates of its file. A reload also checks it against those that
+    /// Checks its `auth` and `require` against the gates of its file. A reload also checks it against those that
     /// run, which need a restart to change.
     pub(crate) fn check_access(&self, auths: &[AuthConfig]) -> Result<(), AccessError> {
         match self.service {

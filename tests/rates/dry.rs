@@ -110,7 +110,7 @@ fn into_the_reserve(settings: &Settings) -> Metrics {
     loaded.server.reactor.metrics().clone()
 }
 
-/// An upgrade with a response, whichever it is.
+/// An upgrade with any response.
 fn request(server: &mut ByHand, priority: Priority) -> Client {
     let mut client = Client::tcp(server.address);
     client.raw(upgrade(&format!("/{priority}"), "").as_bytes());

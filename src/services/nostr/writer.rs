@@ -204,7 +204,7 @@ impl Writing {
         change
     }
 
-    /// Commits what the lists of now do not refuse.
+    /// Commits what the present lists do not refuse.
     fn store(&mut self, batch: Vec<Accepted>) -> Vec<Written> {
         let lists = self.lists.load();
         let (mut written, mut events) =

@@ -22,7 +22,7 @@ pub(super) struct Accepted {
 }
 
 impl Accepted {
-    /// Why the lists of now refuse the event. A request to vanish is exempt (NIP-62).
+    /// Why the present lists refuse the event. A request to vanish is exempt (NIP-62).
     pub(super) fn refusal(&self, lists: &Arc<Policy>) -> Option<Refusal> {
         if Arc::ptr_eq(&self.lists, lists) || self.event.kind() == KIND_VANISH {
             return None;
