@@ -162,17 +162,22 @@ fn delay(server: &mut ByHand, service: ServiceId) -> (f64, [u64; 3]) {
     (delay.peak, load.changes)
 }
 
-/// The service sleeps as long as the process would be stopped: the same for the loop.
-#[test]
-fn a_stop_inside_a_turn_is_one_sample_and_changes_no_level() {
+/// A server of [`Sleeps`] with load levels by delay.
+fn sleeping() -> (ByHand, ServiceId) {
     let mut ids = None;
     let listen = ListenSettings::new(any());
-    let mut server = ByHand::with_levels(listen, with_delay_levels(), |reactor| {
+    let server = ByHand::with_levels(listen, with_delay_levels(), |reactor| {
         let service = reactor.add_service(Sleeps).unwrap();
         reactor.add_route("/", service, RouteSettings::default()).unwrap();
         ids = Some(service);
     });
-    let service = ids.unwrap();
+    (server, ids.unwrap())
+}
+
+/// The service sleeps as long as the process would be stopped: the same for the loop.
+#[test]
+fn a_stop_inside_a_turn_is_one_sample_and_changes_no_level() {
+    let (mut server, service) = sleeping();
     let mut client = server.open("/");
     client.text("3000");
     server.turn_until("the long turn", |metrics| metrics.messages_in == 1);
@@ -196,25 +201,19 @@ fn a_stop_inside_a_turn_is_one_sample_and_changes_no_level() {
 fn a_stop_while_work_is_left_is_discounted() {
     const CLIENTS: usize = 200;
     const MESSAGES: usize = 400;
-    let mut ids = None;
-    let listen = ListenSettings::new(any());
-    let mut server = ByHand::with_levels(listen, with_delay_levels(), |reactor| {
-        let service = reactor.add_service(Sleeps).unwrap();
-        reactor.add_route("/", service, RouteSettings::default()).unwrap();
-        ids = Some(service);
-    });
-    let service = ids.unwrap();
+    let (mut server, service) = sleeping();
     let mut clients: Vec<Client> = (0..CLIENTS).map(|_| server.open("/")).collect();
     let messages = frame(true, TEXT, b"0").repeat(MESSAGES);
     clients.iter_mut().for_each(|client| client.raw(&messages));
     let cut = server.reactor.metrics().phases_cut;
     server.turn_until("connections are left to be read", |metrics| metrics.phases_cut > cut);
     thread::sleep(Duration::from_millis(1_600));
+    server.turn_until("the stop is found", |metrics| metrics.stops > 0);
+    assert_eq!(server.reactor.metrics().stops, 1);
     let all = (CLIENTS * MESSAGES) as u64;
     server.turn_until("all is read", |metrics| metrics.messages_in == all);
     let turns = server.reactor.metrics().turns;
     server.turn_until("further samples", |metrics| metrics.turns > turns + 30);
-    assert!(server.reactor.metrics().stops >= 1);
     let (peak, changes) = delay(&mut server, service);
     assert!(peak < 1.0, "{peak} s");
     assert_eq!(changes, [0; 3]);

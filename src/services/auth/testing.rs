@@ -1,4 +1,4 @@
-//! Signs tokens for tests, with `ring`: any header, any claims.
+//! For unit tests of gates: signed tokens with any header and any claims, by `ring`; and a loop.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -10,6 +10,9 @@ use ring::signature::{
 use ring::{hmac, signature};
 
 use super::token::algorithm::Algorithm;
+use crate::protocol::Message;
+use crate::reactor::settings::Settings;
+use crate::reactor::{ConnId, Context, Reactor, Service, ServiceId};
 
 /// Long enough for every HMAC.
 pub(super) const SECRET: &[u8] =
@@ -88,4 +91,18 @@ impl Signer {
             text(self.ed25519.public_key().as_ref()),
         )
     }
+}
+
+/// Lends its loop to a gate that a test calls itself.
+struct Idle;
+
+impl Service for Idle {
+    fn on_message(&mut self, _: &mut Context<'_>, _: ConnId, _: Message<'_>) {}
+}
+
+/// A loop that does not run, and the service whose context a gate gets.
+pub(super) fn reactor() -> (Reactor, ServiceId) {
+    let mut reactor = Reactor::new(Settings::default()).unwrap();
+    let service = reactor.add_service(Idle).unwrap();
+    (reactor, service)
 }

@@ -1,19 +1,5 @@
 use super::*;
-use crate::reactor::settings::Settings;
-use crate::reactor::{Reactor, ServiceId};
-
-/// Lends its loop to a hook that a test calls itself.
-struct Nobody;
-
-impl Service for Nobody {
-    fn on_message(&mut self, _: &mut Context<'_>, _: ConnId, _: Message<'_>) {}
-}
-
-fn reactor() -> (Reactor, ServiceId) {
-    let mut reactor = Reactor::new(Settings::default()).unwrap();
-    let service = reactor.add_service(Nobody).unwrap();
-    (reactor, service)
-}
+use crate::services::auth::testing::reactor;
 
 /// The timer gives a verdict on some, and the mail of each further turn on some more.
 #[test]

@@ -10,24 +10,12 @@ use super::super::token::parse::Unverified;
 use super::*;
 use crate::protocol::handshake::{EMPTY_SLOTS, Request};
 use crate::reactor::budget::SERVICE_TIMERS_MAX;
-use crate::reactor::settings::{Rate, Settings};
+use crate::reactor::settings::Rate;
 use crate::reactor::{Reactor, ServiceId};
+use crate::services::auth::testing::reactor;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
-
-/// Lends its loop to a gate that a test calls itself.
-struct Nobody;
-
-impl Service for Nobody {
-    fn on_message(&mut self, _: &mut Context<'_>, _: ConnId, _: Message<'_>) {}
-}
-
-fn reactor() -> (Reactor, ServiceId) {
-    let mut reactor = Reactor::new(Settings::default()).unwrap();
-    let service = reactor.add_service(Nobody).unwrap();
-    (reactor, service)
-}
 
 /// A gate for EdDSA with the keys of this file.
 fn gate(path: &Path) -> Jwt {
